@@ -1,0 +1,66 @@
+# Everything a person does with this repository. Start with `make run`; `make help` lists the rest.
+#
+# Every target can be interrupted at any moment and started again: what was done is kept.
+# All cargo commands take the whole workspace, one profile and the committed Cargo.lock, so that
+# LanceDB and llama.cpp are compiled once and serve `run`, `test` and `bench` alike.
+
+# Outside the clone: clones share the half hour that the third-party crates take.
+# Two clones cannot mistake each other's crates: see .cargo/config.toml.
+CARGO_TARGET_DIR ?= $(HOME)/.cache/satchel/target
+export CARGO_TARGET_DIR
+# rustup's usual place, for a shell that was opened before it was installed.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# With this variable set, llama.cpp's build script leaves out every SIMD instruction.
+unexport SOURCE_DATE_EPOCH
+
+SATCHEL := $(CARGO_TARGET_DIR)/debug/satchel
+WORKSPACE := --locked --workspace
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test bench lint clean clean-all build
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  Build folder: $(CARGO_TARGET_DIR) (set CARGO_TARGET_DIR to move it)"
+
+run: ## Set everything up and open Satchel (in the terminal where there is no display)
+	@packaging/system-packages.sh run
+	@$(MAKE) --no-print-directory build
+	@packaging/starter-models.sh "$(SATCHEL)" || test $$? -eq 1
+	@packaging/start.sh "$(SATCHEL)"
+
+test: ## Set everything up and run every test
+	@echo "==> 1/4 System packages"
+	@packaging/system-packages.sh test
+	@packaging/test.sh "$(SATCHEL)"
+
+# --bins: without it cargo would also compile what only the tests use.
+build: ## Build the programs, nothing else
+	@cargo build $(WORKSPACE) --bins
+
+# The harness of every bench is a plain program with a main function: `make bench BENCH=search` runs one.
+BENCH ?= *
+bench: ## Measure speed (BENCH=name for one of them)
+	@packaging/system-packages.sh test
+	@$(MAKE) --no-print-directory build
+	@packaging/starter-models.sh "$(SATCHEL)"
+	@cargo bench $(WORKSPACE) --profile dev --bench '$(BENCH)'
+
+# Not part of `make test`: clippy and rustdoc check all 900 third-party crates once more, some ten
+# minutes on two cores the first time.
+lint: ## Check format, lints, documentation; spelling and licences where typos and cargo-deny are installed
+	@packaging/system-packages.sh build
+	cargo fmt --all --check
+	cargo clippy $(WORKSPACE) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $(WORKSPACE) --no-deps --document-private-items
+	@if command -v shellcheck >/dev/null; then shellcheck packaging/*.sh .ci/run; else echo "shellcheck is not installed: skipped"; fi
+	@if command -v typos >/dev/null; then typos; else echo "typos is not installed: skipped"; fi
+	@if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; else echo "cargo-deny is not installed: skipped ('make test' checks licences and bans too)"; fi
+
+clean: ## Remove what was built from this repository's own code
+	cargo clean --locked --workspace
+
+clean-all: ## Remove the whole build folder, third-party crates included (half an hour to build again)
+	cargo clean

@@ -1,0 +1,197 @@
+//! Chats: what was said before, and what a follow-up question really asks for.
+//!
+//! Rewriting is done by rule, not by a model: a small model rewrites worse than it answers.
+//! Start at [`stand_alone`] and [`open`].
+
+use std::sync::Arc;
+
+use satchel_sync::chat::{Role, Thread, ThreadId};
+
+use super::{Shared, words};
+use crate::message::{Failure, FailureKind, MessageReport, StoredCitation, ThreadReport, ThreadSummary};
+
+/// A question with its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// What was asked.
+    pub question: String,
+    /// What was answered.
+    pub answer: String,
+}
+
+/// Words by which a question leans on what was said before.
+const LEANING: [&str; 24] = [
+    "it", "its", "he", "she", "him", "her", "his", "they", "them", "their", "this", "that", "these", "those", "there",
+    "then", "else", "more", "same", "one", "ones", "former", "latter", "also",
+];
+
+/// What to search for: the question itself, or, where it leans on the turn before (`and in 2021?`,
+/// `who built it?`), the question together with that turn's.
+#[must_use]
+pub fn stand_alone(question: &str, turns: &[Turn]) -> String {
+    let Some(last) = turns.last() else { return question.to_owned() };
+    let own = words::content_words(question);
+    let lower = question.to_lowercase();
+    let leans = lower.split(|c: char| !c.is_alphanumeric()).any(|word| LEANING.contains(&word))
+        || ["and ", "what about", "how about", "why", "tell me more"].iter().any(|start| lower.starts_with(start));
+    if own.len() < 2 || (leans && own.len() < 6) {
+        format!("{} {question}", last.question)
+    } else {
+        question.to_owned()
+    }
+}
+
+/// The last turns as the model sees them, oldest first; marks and long answers are cut.
+#[must_use]
+pub fn history(turns: &[Turn], most: usize) -> Vec<(String, String)> {
+    let skip = turns.len().saturating_sub(most);
+    turns.iter().skip(skip).map(|turn| (turn.question.clone(), shorten(&turn.answer))).collect()
+}
+
+/// An answer in the history is a reminder, not a source.
+fn shorten(answer: &str) -> String {
+    let mut kept = String::new();
+    for range in words::sentences(answer) {
+        if kept.len() > 300 {
+            break;
+        }
+        kept += &answer[range];
+        kept.push(' ');
+    }
+    kept.trim_end().to_owned()
+}
+
+/// The chat that a question belongs to, with its turns; `None` for a new chat.
+///
+/// # Errors
+/// When there is no such chat.
+pub async fn open(shared: &Arc<Shared>, thread: Option<String>) -> Result<(Option<ThreadId>, Vec<Turn>), Failure> {
+    let Some(name) = thread else { return Ok((None, Vec::new())) };
+    shared
+        .with_workspace(move |workspace| {
+            let id = find(workspace, &name)?;
+            let thread = workspace.thread(id)?;
+            Ok::<_, Failure>((Some(id), turns(&thread)))
+        })
+        .await
+}
+
+/// The chats, newest first.
+///
+/// # Errors
+/// When the workspace cannot be read.
+pub async fn list(shared: &Arc<Shared>) -> Result<Vec<ThreadSummary>, Failure> {
+    let shared = Arc::clone(shared);
+    let mut threads = shared
+        .with_workspace(|workspace| Ok::<_, Failure>(workspace.threads().iter().map(summary).collect::<Vec<_>>()))
+        .await?;
+    threads.sort_by_key(|thread| std::cmp::Reverse(thread.updated_at_ms));
+    Ok(threads)
+}
+
+/// One chat, its newest branch, with citations looked up in the documents as they are now.
+///
+/// # Errors
+/// When there is no such chat.
+pub async fn show(shared: &Arc<Shared>, thread: &str) -> Result<ThreadReport, Failure> {
+    let name = thread.to_owned();
+    shared
+        .with_workspace(move |workspace| {
+            let id = find(workspace, &name)?;
+            let Some(entry) = workspace.threads().into_iter().find(|entry| entry.id == id) else {
+                return Err(unknown(&name));
+            };
+            let thread = workspace.thread(id)?;
+            let messages = thread.path_to_latest().into_iter().map(|message| MessageReport {
+                role: role_word(message.role).to_owned(),
+                text: message.text.clone(),
+                citations: message.citations.iter().map(|citation| stored(workspace, citation)).collect(),
+            });
+            Ok(ThreadReport { thread: summary(&entry), messages: messages.collect() })
+        })
+        .await
+}
+
+fn stored(
+    workspace: &satchel_sync::workspace::Workspace,
+    citation: &satchel_sync::chat::CitationRecord,
+) -> StoredCitation {
+    let anchor = &citation.anchor;
+    let entry = workspace.entry(anchor.document);
+    let place = entry.as_ref().map_or_else(|| "a removed document".to_owned(), |entry| entry.title.clone());
+    let resolved = workspace.resolve(anchor).ok();
+    StoredCitation {
+        mark: citation.mark.clone(),
+        place,
+        reference: resolved.as_ref().map(|found| {
+            let id = anchor.document.to_string();
+            format!("{}:{}-{}", &id[..12], found.range.start, found.range.end)
+        }),
+        quote: anchor.quote.clone(),
+        changed: resolved.is_none_or(|found| found.changed),
+    }
+}
+
+fn turns(thread: &Thread) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    let mut question: Option<String> = None;
+    for message in thread.path_to_latest() {
+        match message.role {
+            Role::User => question = Some(message.text.clone()),
+            Role::Assistant => {
+                if let Some(question) = question.take() {
+                    turns.push(Turn { question, answer: message.text.clone() });
+                }
+            }
+        }
+    }
+    turns
+}
+
+fn find(workspace: &satchel_sync::workspace::Workspace, name: &str) -> Result<ThreadId, Failure> {
+    let matching: Vec<ThreadId> =
+        workspace.threads().iter().map(|entry| entry.id).filter(|id| id.to_string().starts_with(name)).collect();
+    match matching.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(unknown(name)),
+        _ => Err(Failure::new(FailureKind::Usage, format!("{name} is the beginning of several chat ids; give more digits"))),
+    }
+}
+
+fn unknown(name: &str) -> Failure {
+    Failure::new(FailureKind::NotFound, format!("there is no chat {name}")).with_hint("`satchel chat --list` shows them.")
+}
+
+fn summary(entry: &satchel_sync::chat::ThreadEntry) -> ThreadSummary {
+    ThreadSummary { id: entry.id.to_string(), title: entry.title.clone(), updated_at_ms: entry.updated_at_ms }
+}
+
+fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::User => "user",
+        Role::Assistant => "assistant",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn() -> Vec<Turn> {
+        vec![Turn { question: "Who built the bridge at Kiel?".into(), answer: "A firm.".into() }]
+    }
+
+    #[test]
+    fn a_question_that_leans_takes_the_one_before_along() {
+        assert_eq!(stand_alone("When was it opened?", &turn()), "Who built the bridge at Kiel? When was it opened?");
+        assert_eq!(stand_alone("And in 2021?", &turn()), "Who built the bridge at Kiel? And in 2021?");
+        assert_eq!(stand_alone("Why?", &turn()), "Who built the bridge at Kiel? Why?");
+    }
+
+    #[test]
+    fn a_question_of_its_own_stays_as_it_is() {
+        let question = "How many apple trees stand in the garden of my parents?";
+        assert_eq!(stand_alone(question, &turn()), question);
+        assert_eq!(stand_alone("When was it opened?", &[]), "When was it opened?");
+    }
+}

@@ -1,0 +1,141 @@
+//! A command on its way: the sending and the receiving end of its events.
+//!
+//! Cancelling is dropping the receiving end; work looks at [`Emitter::is_cancelled`] between two steps
+//! that leave everything consistent.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::message::{Event, Failure, FailureKind, Progress, Reply, Stage};
+
+/// Events waiting for a slow reader before the work waits too. An event takes some hundred bytes.
+const QUEUE_EVENTS: usize = 256;
+
+/// Where work reports to.
+#[derive(Debug, Clone)]
+pub struct Emitter {
+    sender: mpsc::Sender<Event>,
+}
+
+/// The events of one command, ending with [`Event::Reply`] or [`Event::Failed`].
+#[derive(Debug)]
+pub struct EventStream {
+    receiver: mpsc::Receiver<Event>,
+}
+
+/// Both ends for one command.
+#[must_use]
+pub fn channel() -> (Emitter, EventStream) {
+    let (sender, receiver) = mpsc::channel(QUEUE_EVENTS);
+    (Emitter { sender }, EventStream { receiver })
+}
+
+impl Emitter {
+    /// Sends an event; waits while the queue is full; does nothing once nobody listens.
+    pub async fn send(&self, event: Event) {
+        // A closed channel is a cancelled command; the work finds out through `is_cancelled`.
+        drop(self.sender.send(event).await);
+    }
+
+    /// Sends words for the user.
+    pub async fn notice(&self, text: impl Into<String>) {
+        self.send(Event::Notice(text.into())).await;
+    }
+
+    /// Whether nobody listens any more.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Returns when nobody listens any more.
+    pub async fn cancelled(&self) {
+        self.sender.closed().await;
+    }
+
+    /// Sends progress without waiting: an update that finds the queue full is dropped, the next one tells more.
+    pub fn progress(&self, progress: Progress) {
+        drop(self.sender.try_send(Event::Progress(progress)));
+    }
+}
+
+impl EventStream {
+    /// The next event, or `None` after the last.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.receiver.recv().await
+    }
+
+    /// Passes every event but the last to `each` and returns how the command ended.
+    ///
+    /// # Errors
+    /// The failure that the command ended with.
+    pub async fn finish(mut self, mut each: impl FnMut(Event)) -> Result<Reply, Failure> {
+        while let Some(event) = self.next().await {
+            match event {
+                Event::Reply(reply) => return Ok(*reply),
+                Event::Failed(failure) => return Err(failure),
+                other => each(other),
+            }
+        }
+        Err(Failure::new(FailureKind::General, "the Satchel process that was doing this ended before it was done")
+            .with_hint("Run the command again; what was saved is safe."))
+    }
+}
+
+/// Sends progress of a stage at most ten times a second, with the time left.
+#[derive(Debug)]
+pub struct Meter {
+    emitter: Emitter,
+    stage: Stage,
+    total: u64,
+    started: Instant,
+    last: Option<Instant>,
+}
+
+impl Meter {
+    /// Starts measuring a stage.
+    #[must_use]
+    pub fn new(emitter: &Emitter, stage: Stage, total: u64) -> Self {
+        let mut meter = Self { emitter: emitter.clone(), stage, total, started: Instant::now(), last: None };
+        meter.at(0, total);
+        meter
+    }
+
+    /// Reports a position; `total` may have grown meanwhile.
+    pub fn at(&mut self, done: u64, total: u64) {
+        self.total = total;
+        let now = Instant::now();
+        let soon = self.last.is_some_and(|last| now - last < Duration::from_millis(100));
+        if soon && done < total {
+            return;
+        }
+        self.last = Some(now);
+        let elapsed_ms = self.started.elapsed().as_millis() as u64;
+        // A rate is worth showing once a second has gone by.
+        let eta_ms = (done > 0 && elapsed_ms > 1000).then(|| elapsed_ms * total.saturating_sub(done) / done);
+        self.emitter.progress(Progress { stage: self.stage, done, total, eta_ms });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn dropping_the_stream_cancels_the_work() {
+        let (emitter, stream) = channel();
+        assert!(!emitter.is_cancelled());
+        drop(stream);
+        assert!(emitter.is_cancelled());
+        emitter.notice("nobody hears this").await;
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_without_a_reply_is_a_failure() {
+        let (emitter, stream) = channel();
+        drop(emitter);
+        let failure = stream.finish(|_| ()).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::General);
+    }
+}

@@ -1,0 +1,199 @@
+//! Does what the faces of Satchel ask for: the one place where documents, index and models meet.
+//!
+//! Knows no window and prints nothing. Start at [`Backend::open`] and [`Backend::submit`];
+//! a face uses [`connect::Connection`], which finds a backend in this or in another process.
+
+use std::sync::Arc;
+
+use satchel_sync::Workspace;
+use satchel_vector::VectorStore;
+use tokio::sync::watch;
+
+pub mod answer;
+pub mod cite;
+pub mod connect;
+pub mod conversation;
+pub mod doctor;
+pub mod documents;
+pub mod failure;
+pub mod ingest;
+pub mod indexing;
+pub mod jobs;
+pub mod model_host;
+pub mod prompt;
+pub mod reference;
+pub mod retrieve;
+pub mod runtime;
+pub mod scan;
+pub mod socket;
+pub mod unlock;
+pub mod words;
+
+use crate::config::{DataDirs, Settings};
+use crate::message::{Command, Event, Failure, Reply};
+use crate::parse::{ParsePool, WorkerProgram};
+use jobs::{Emitter, EventStream};
+use model_host::ModelHost;
+
+/// An open workspace with everything that works on it. Cloning shares it.
+#[derive(Clone)]
+pub struct Backend {
+    shared: Arc<Shared>,
+    busy: Arc<watch::Sender<usize>>,
+}
+
+/// What the parts of the backend work on.
+pub struct Shared {
+    /// Folders.
+    pub dirs: DataDirs,
+    /// Settings.
+    pub settings: Settings,
+    /// The documents: the truth. Its calls block: short look-ups are made where they are needed, reading and
+    /// writing of files through [`Shared::with_workspace`].
+    pub workspace: Workspace,
+    /// The index: a cache of the documents.
+    pub index: VectorStore,
+    /// One job writes to the index at a time.
+    pub index_writer: tokio::sync::Mutex<()>,
+    /// Models and their workers.
+    pub models: ModelHost,
+    /// Workers that read files.
+    pub parse: ParsePool,
+    /// Words for the user from opening: recovered data, a rebuilt index, a plain key file.
+    pub opening_notices: Vec<String>,
+}
+
+impl Shared {
+    /// Runs `work` on the documents, on the blocking pool.
+    ///
+    /// # Errors
+    /// What `work` returns, or a failure when it panicked.
+    pub async fn with_workspace<T, E>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Workspace) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        E: Into<Failure> + Send + 'static,
+    {
+        let shared = Arc::clone(self);
+        tokio::task::spawn_blocking(move || work(&shared.workspace).map_err(Into::into))
+            .await
+            .unwrap_or_else(|panic| Err(Failure::general(format!("a part of Satchel crashed: {panic}"))))
+    }
+}
+
+impl Backend {
+    /// Opens the workspace, the index and the model store in `dirs`.
+    ///
+    /// The first start creates a workspace and its key. Blocks for tens of milliseconds, longer while a
+    /// passphrase is checked.
+    ///
+    /// # Errors
+    /// When another process has the workspace open ([`crate::message::FailureKind::Locked`]), the key
+    /// cannot be had, or a folder cannot be used.
+    pub async fn open(dirs: DataDirs, settings: Settings, unlock: unlock::Unlock) -> Result<Self, Failure> {
+        let started = std::time::Instant::now();
+        let mut notices = Vec::new();
+        let (opened, notices_of_opening) = {
+            let dirs = dirs.clone();
+            tokio::task::spawn_blocking(move || unlock::open_workspace(&dirs, unlock))
+                .await
+                .unwrap_or_else(|panic| Err(Failure::general(format!("a part of Satchel crashed: {panic}"))))?
+        };
+        notices.extend(notices_of_opening);
+        tracing::debug!(elapsed_ms = started.elapsed().as_millis() as u64, "workspace is open");
+        let index_dir = dirs.index.join(opened.id().to_string());
+        let (index, report) = VectorStore::open(&index_dir).await.map_err(Failure::from)?;
+        if let Some(words) = failure::words_of_open_report(&report) {
+            notices.push(words);
+        }
+        tracing::debug!(elapsed_ms = started.elapsed().as_millis() as u64, "index is open");
+        let models = ModelHost::open(&dirs, &settings)?;
+        let parse = ParsePool::new(
+            WorkerProgram { program: dirs.program.clone(), args: vec!["worker".into(), "parse".into()] },
+            parse_workers(&settings),
+        );
+        let shared = Shared {
+            dirs,
+            settings,
+            workspace: opened,
+            index,
+            index_writer: tokio::sync::Mutex::new(()),
+            models,
+            parse,
+            opening_notices: notices,
+        };
+        Ok(Self { shared: Arc::new(shared), busy: Arc::new(watch::Sender::new(0)) })
+    }
+
+    /// What the parts work on.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Starts carrying out a command. Must be called within the runtime.
+    #[must_use]
+    pub fn submit(&self, command: Command) -> EventStream {
+        let (emitter, stream) = jobs::channel();
+        let backend = self.clone();
+        self.busy.send_modify(|jobs| *jobs += 1);
+        tokio::spawn(async move {
+            let last = match carry_out(&backend.shared, command, &emitter).await {
+                Ok(reply) => Event::Reply(Box::new(reply)),
+                Err(failure) => Event::Failed(failure),
+            };
+            emitter.send(last).await;
+            backend.busy.send_modify(|jobs| *jobs -= 1);
+        });
+        stream
+    }
+
+    /// Waits until no command is being carried out. After a stream was dropped this is when its work has
+    /// stopped cleanly.
+    pub async fn idle(&self) {
+        let mut busy = self.busy.subscribe();
+        // The sender lives in `self`, so waiting cannot fail.
+        drop(busy.wait_for(|jobs| *jobs == 0).await);
+    }
+
+    /// Ends the workers and leaves the index compact. Waits for running commands first.
+    pub async fn close(&self) {
+        self.idle().await;
+        self.shared.models.unload().await;
+    }
+}
+
+/// One call per command; the work is in the modules.
+async fn carry_out(shared: &Arc<Shared>, command: Command, emitter: &Emitter) -> Result<Reply, Failure> {
+    match command {
+        Command::Import { paths, prune, skip_embeddings } => {
+            ingest::import(shared, emitter, ingest::Import { paths, prune, skip_embeddings }).await.map(Reply::Imported)
+        }
+        Command::Index => ingest::bring_up_to_date(shared, emitter).await.map(Reply::Imported),
+        Command::Search { query, limit, mode } => {
+            retrieve::search(shared, emitter, &query, limit, mode).await.map(Reply::Hits)
+        }
+        Command::Ask { question, thread } => {
+            answer::ask(shared, emitter, question, thread).await.map(Reply::Answered)
+        }
+        Command::Documents => documents::list(shared).await.map(Reply::Documents),
+        Command::RemoveDocuments { documents } => documents::remove(shared, documents).await.map(Reply::Done),
+        Command::Show { reference } => documents::show(shared, &reference).await.map(Reply::Passage),
+        Command::Threads => conversation::list(shared).await.map(Reply::Threads),
+        Command::Thread { thread } => conversation::show(shared, &thread).await.map(Reply::Thread),
+        Command::Models => shared.models.list().map(Reply::Models),
+        Command::ImportModel { path, quantisation } => {
+            model_host::import(shared, emitter, path, &quantisation).await.map(Reply::Done)
+        }
+        Command::RemoveModel { model } => shared.models.remove(&model).await.map(Reply::Done),
+        Command::Doctor => Ok(Reply::Doctor(doctor::examine(shared).await)),
+        Command::Status => documents::status(shared).await.map(Reply::Status),
+    }
+}
+
+fn parse_workers(settings: &Settings) -> usize {
+    let half = std::thread::available_parallelism().map_or(1, |n| n.get() / 2);
+    settings.parse_workers.unwrap_or(half).clamp(1, 4)
+}

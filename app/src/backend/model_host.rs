@@ -1,0 +1,255 @@
+//! Installed models, which of them are in use, and the workers that run them.
+//!
+//! The only place that starts a model: it takes a [`VerifiedModel`], never a path from elsewhere.
+//! Start at [`ModelHost::chat`] and [`ModelHost::embedder`].
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use satchel_inference::{EngineHandle, ModelSpec, Role, WorkerCommand};
+use satchel_models::{EmbedderQuantisation, InstalledModel, ModelKind, ModelStore, VerifiedModel};
+use satchel_vector::{EmbedderKey, VectorStore};
+
+use super::jobs::{Emitter, Meter};
+use super::{Shared, failure};
+use crate::config::{DataDirs, Settings};
+use crate::message::{Failure, FailureKind, ModelSummary, Stage};
+
+/// Models and their workers.
+pub struct ModelHost {
+    store: Mutex<ModelStore>,
+    settings: Settings,
+    program: PathBuf,
+    chat: tokio::sync::Mutex<Option<Running>>,
+    embedder: tokio::sync::Mutex<Option<Running>>,
+}
+
+/// A model with its worker. Cloning shares the worker.
+#[derive(Clone)]
+pub struct Running {
+    /// What runs.
+    pub model: InstalledModel,
+    /// Its worker.
+    pub engine: EngineHandle,
+}
+
+impl ModelHost {
+    /// Opens the model store; starts nothing.
+    ///
+    /// # Errors
+    /// When the models folder cannot be used.
+    pub fn open(dirs: &DataDirs, settings: &Settings) -> Result<Self, Failure> {
+        let store = ModelStore::open(&dirs.models).map_err(failure::of_model_store)?;
+        Ok(Self {
+            store: Mutex::new(store),
+            settings: settings.clone(),
+            program: dirs.program.clone(),
+            chat: tokio::sync::Mutex::new(None),
+            embedder: tokio::sync::Mutex::new(None),
+        })
+    }
+
+    fn store(&self) -> MutexGuard<'_, ModelStore> {
+        // The store keeps no state that a panic could leave half changed.
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The model in use for a kind: the one named in the settings, else the first installed.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the settings name a model that is not installed.
+    pub fn chosen(&self, kind: ModelKind) -> Result<Option<InstalledModel>, Failure> {
+        let named = match kind {
+            ModelKind::Chat => &self.settings.chat_model,
+            _ => &self.settings.embedder,
+        };
+        let installed = self.store().list().map_err(failure::of_model_store)?;
+        let mut fitting = installed.into_iter().filter(|model| model.kind == kind);
+        match named {
+            None => Ok(fitting.next()),
+            Some(id) => match fitting.find(|model| &model.id == id) {
+                Some(model) => Ok(Some(model)),
+                None => Err(Failure::new(FailureKind::NotFound, format!("the settings name the model {id}, which is not installed"))
+                    .with_hint("`satchel models list` shows what is; correct the name in config.toml.")),
+            },
+        }
+    }
+
+    /// The chat model with its worker.
+    ///
+    /// # Errors
+    /// When none is installed, or its file is damaged.
+    pub async fn chat(&self) -> Result<Running, Failure> {
+        let mut slot = self.chat.lock().await;
+        if let Some(running) = &*slot {
+            return Ok(running.clone());
+        }
+        let Some(model) = self.chosen(ModelKind::Chat)? else {
+            return Err(Failure::new(FailureKind::NotFound, "no chat model is installed")
+                .with_hint("`make run` installs the starter model; `satchel models import FILE.gguf` takes one of yours. Search works without."));
+        };
+        let window = self.settings.context_len_tokens.min(model.context_len_tokens);
+        let running = self.start(model, Role::Chat { context_len_tokens: window.max(256) }).await?;
+        Ok(slot.insert(running).clone())
+    }
+
+    /// The embedder, with the index told to use its embeddings; `None` where none is installed.
+    ///
+    /// # Errors
+    /// When its file is damaged or the index cannot be written.
+    pub async fn embedder(&self, index: &VectorStore) -> Result<Option<EngineHandle>, Failure> {
+        let mut slot = self.embedder.lock().await;
+        if let Some(running) = &*slot {
+            return Ok(Some(running.engine.clone()));
+        }
+        let Some(model) = self.chosen(ModelKind::Embedder)? else { return Ok(None) };
+        let Some(dim) = model.embedding_dim else {
+            return Err(Failure::general(format!("the embedder {} does not say how long its embeddings are", model.id)));
+        };
+        index.use_embedder(Some(EmbedderKey { id: short_id(&model), dim })).await.map_err(Failure::from)?;
+        let running = self.start(model, Role::Embedder).await?;
+        Ok(Some(slot.insert(running).engine.clone()))
+    }
+
+    /// Tells the index which embeddings to use without starting the embedder.
+    ///
+    /// # Errors
+    /// As for [`Self::embedder`].
+    pub async fn announce_embedder(&self, index: &VectorStore) -> Result<(), Failure> {
+        if let Some(model) = self.chosen(ModelKind::Embedder)?
+            && let Some(dim) = model.embedding_dim
+        {
+            index.use_embedder(Some(EmbedderKey { id: short_id(&model), dim })).await.map_err(Failure::from)?;
+        }
+        Ok(())
+    }
+
+    async fn start(&self, model: InstalledModel, role: Role) -> Result<Running, Failure> {
+        let verified = self.verify(&model)?;
+        Ok(Running { model, engine: self.engine(&verified, role) })
+    }
+
+    /// Starts no process: the worker starts with its first request.
+    fn engine(&self, model: &VerifiedModel, role: Role) -> EngineHandle {
+        let spec = ModelSpec { path: model.path().to_path_buf(), role, threads: self.settings.threads, gpu_layers: 0 };
+        EngineHandle::new(worker_command(&self.program, "inference"), spec)
+    }
+
+    fn verify(&self, model: &InstalledModel) -> Result<VerifiedModel, Failure> {
+        self.store().verify(model).map_err(|error| {
+            Failure::general(format!("the model {} cannot be used: {error}", model.id))
+                .with_hint(format!("Remove it with `satchel models remove {}` and import it again.", model.id))
+        })
+    }
+
+    /// The installed models.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list(&self) -> Result<Vec<ModelSummary>, Failure> {
+        let in_use: Vec<String> = [ModelKind::Chat, ModelKind::Embedder]
+            .into_iter()
+            .filter_map(|kind| self.chosen(kind).ok().flatten())
+            .map(|model| model.id)
+            .collect();
+        let installed = self.store().list().map_err(failure::of_model_store)?;
+        Ok(installed.into_iter().map(|model| summary(model, &in_use)).collect())
+    }
+
+    /// Removes a model and ends its worker.
+    ///
+    /// # Errors
+    /// When it is not installed or its files cannot be removed.
+    pub async fn remove(&self, id: &str) -> Result<String, Failure> {
+        let known = self.store().list().map_err(failure::of_model_store)?;
+        if !known.iter().any(|model| model.id == id) {
+            return Err(Failure::new(FailureKind::NotFound, format!("no model {id} is installed"))
+                .with_hint("`satchel models list` shows the names."));
+        }
+        for slot in [&self.chat, &self.embedder] {
+            let mut slot = slot.lock().await;
+            if slot.as_ref().is_some_and(|running| running.model.id == id)
+                && let Some(running) = slot.take()
+            {
+                running.engine.unload().await;
+            }
+        }
+        self.store().remove(id).map_err(failure::of_model_store)?;
+        Ok(format!("Removed the model {id}."))
+    }
+
+    /// Ends the workers; they start again when needed.
+    pub async fn unload(&self) {
+        for slot in [&self.chat, &self.embedder] {
+            if let Some(running) = slot.lock().await.take() {
+                running.engine.unload().await;
+            }
+        }
+    }
+}
+
+/// How to start a worker of the program.
+#[must_use]
+pub fn worker_command(program: &Path, kind: &str) -> WorkerCommand {
+    WorkerCommand { program: program.to_path_buf(), args: vec![OsString::from("worker"), OsString::from(kind)] }
+}
+
+/// Imports a GGUF file, or converts a folder with an embedder.
+///
+/// # Errors
+/// When the file is not a model that Satchel can use, or there is no space.
+pub async fn import(shared: &Arc<Shared>, emitter: &Emitter, path: PathBuf, quantisation: &str) -> Result<String, Failure> {
+    let quantisation = match quantisation {
+        "q8_0" => EmbedderQuantisation::Q8_0,
+        "f16" => EmbedderQuantisation::F16,
+        other => {
+            return Err(Failure::new(FailureKind::Usage, format!("unknown quantisation {other}: use q8_0 or f16")));
+        }
+    };
+    let (shared, emitter) = (Arc::clone(shared), emitter.clone());
+    let importing = tokio::task::spawn_blocking(move || {
+        let mut meter = Meter::new(&emitter, Stage::Model, 0);
+        let mut progress = |progress: satchel_models::store::Progress| meter.at(progress.done_bytes, progress.total_bytes);
+        let store = shared.models.store();
+        import_into(&store, &path, quantisation, &mut progress)
+    });
+    let model = importing.await.map_err(|panic| Failure::general(format!("the import crashed: {panic}")))??;
+    Ok(format!("Installed {} ({}, {} MiB).", model.id, model.quantisation, model.size_bytes >> 20))
+}
+
+fn import_into(
+    store: &ModelStore,
+    path: &Path,
+    quantisation: EmbedderQuantisation,
+    progress: &mut dyn FnMut(satchel_models::store::Progress),
+) -> Result<InstalledModel, Failure> {
+    let imported = if path.is_dir() {
+        store.import_dir(path, quantisation, progress)
+    } else {
+        store.import_file(path, progress)
+    };
+    imported.map_err(|error| failure::of_model_import(path, &error))
+}
+
+/// Embeddings belong to the exact weights that made them.
+fn short_id(model: &InstalledModel) -> String {
+    model.sha256.chars().take(16).collect()
+}
+
+fn summary(model: InstalledModel, in_use: &[String]) -> ModelSummary {
+    ModelSummary {
+        kind: model.kind.to_string(),
+        in_use: in_use.contains(&model.id),
+        id: model.id,
+        name: model.name,
+        architecture: model.architecture,
+        quantisation: model.quantisation,
+        context_len_tokens: model.context_len_tokens,
+        size_bytes: model.size_bytes,
+        sha256: model.sha256,
+        source_sha256: None,
+        license: model.license,
+        path: model.path,
+    }
+}

@@ -1,0 +1,200 @@
+//! Puts passages before the model: whole sections where they fit, within a budget of tokens.
+//!
+//! Pure: decides what goes in and how it is written; counting tokens exactly is the caller's matter.
+//! Start at [`choose`] and [`messages`].
+
+use std::ops::Range;
+
+use satchel_inference::{ChatMessage, ChatRole};
+use satchel_vector::chunk::estimate_tokens;
+use satchel_vector::{Hit, StoredChunk};
+
+/// A stretch of a document that the model is given under a mark.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Passage {
+    /// The mark that the model writes to cite it: `S1`, `S2`, …
+    pub mark: String,
+    /// The hit it grew from.
+    pub hit: Hit,
+    /// Range in the document's text; includes the hit's.
+    pub range: Range<usize>,
+    /// The words.
+    pub text: String,
+}
+
+/// Never changes between turns, so that the model's memory of it can be reused.
+pub const INSTRUCTIONS: &str = "You answer questions from the user's own documents. \
+Use only the numbered sources given with the question. \
+Give a short, direct answer in complete sentences. \
+After each sentence write the mark of the source it comes from, like [S1]. \
+If the sources do not contain the answer, say: The documents do not say.";
+
+/// Chooses passages for the hits, best first, until the budget is full.
+///
+/// A hit grows to its section: neighbours under the same headings join while a fair share of the
+/// budget is left, so that a small leaf found by search brings its surroundings. Hits inside a passage that is
+/// already chosen are dropped. `chunks_of` gives a document's chunks in order.
+pub fn choose(hits: &[Hit], chunks_of: &dyn Fn(&Hit) -> Vec<StoredChunk>, budget_tokens: usize) -> Vec<Passage> {
+    let mut passages: Vec<Passage> = Vec::new();
+    let mut left = budget_tokens;
+    for hit in hits {
+        let inside = |p: &Passage| p.hit.source == hit.source && p.range.start <= hit.range.start && hit.range.end <= p.range.end;
+        if passages.iter().any(inside) {
+            continue;
+        }
+        let cost = estimate_tokens(&hit.text);
+        if cost > left && !passages.is_empty() {
+            continue;
+        }
+        // The first passage may take half of the budget, each later one half of what is left.
+        let share = (left / 2).max(cost.min(left));
+        let taken: Vec<Range<usize>> =
+            passages.iter().filter(|p| p.hit.source == hit.source).map(|p| p.range.clone()).collect();
+        let (range, text) = grow(hit, &chunks_of(hit), share, &taken);
+        left = left.saturating_sub(estimate_tokens(&text) + MARKUP_TOKENS);
+        passages.push(Passage { mark: format!("S{}", passages.len() + 1), hit: hit.clone(), range, text });
+        if left < MIN_PASSAGE_TOKENS || passages.len() == MAX_PASSAGES {
+            break;
+        }
+    }
+    passages
+}
+
+/// Passages beyond this help no model that runs on a laptop and cost reading time.
+const MAX_PASSAGES: usize = 8;
+/// A remainder smaller than this holds no useful passage.
+const MIN_PASSAGE_TOKENS: usize = 40;
+/// Mark, title and page around a passage.
+const MARKUP_TOKENS: usize = 24;
+
+fn grow(hit: &Hit, chunks: &[StoredChunk], budget_tokens: usize, taken: &[Range<usize>]) -> (Range<usize>, String) {
+    let Some(at) = chunks.iter().position(|chunk| chunk.range == hit.range) else {
+        return (hit.range.clone(), hit.text.clone());
+    };
+    let fits = |chunk: &StoredChunk| {
+        chunk.heading_path == hit.heading_path && !taken.iter().any(|t| t.start < chunk.range.end && chunk.range.start < t.end)
+    };
+    let (mut first, mut last) = (at, at);
+    let mut cost = estimate_tokens(&hit.text);
+    loop {
+        let mut grown = false;
+        // What follows a hit explains it more often than what precedes it.
+        if let Some(next) = chunks.get(last + 1).filter(|chunk| fits(chunk))
+            && cost + estimate_tokens(&next.text) <= budget_tokens
+        {
+            cost += estimate_tokens(&next.text);
+            last += 1;
+            grown = true;
+        }
+        if let Some(previous) = first.checked_sub(1).map(|i| &chunks[i]).filter(|chunk| fits(chunk))
+            && cost + estimate_tokens(&previous.text) <= budget_tokens
+        {
+            cost += estimate_tokens(&previous.text);
+            first -= 1;
+            grown = true;
+        }
+        if !grown {
+            break;
+        }
+    }
+    let range = chunks[first].range.start..chunks[last].range.end;
+    let text = chunks[first..=last].iter().map(|chunk| chunk.text.as_str()).collect::<Vec<_>>().join("\n");
+    (range, text)
+}
+
+/// The messages for the model: instructions, earlier turns, then the sources with the question.
+///
+/// Text of documents is data. Marks of our form inside it are broken up, so that a document cannot cite
+/// in the model's place; the engine tokenises contents without control tokens.
+#[must_use]
+pub fn messages(history: &[(String, String)], passages: &[Passage], question: &str) -> Vec<ChatMessage> {
+    let mut messages = vec![message(ChatRole::System, INSTRUCTIONS.to_owned())];
+    for (asked, answered) in history {
+        messages.push(message(ChatRole::User, asked.clone()));
+        messages.push(message(ChatRole::Assistant, answered.clone()));
+    }
+    let mut text = String::from("Sources:\n\n");
+    for passage in passages {
+        let place = super::retrieve::citation(&passage.hit, crate::message::Origin::Retrieved).place();
+        text += &format!("[{}] ({place})\n{}\n\n", passage.mark, defuse(&passage.text));
+    }
+    text += &format!("Question: {question}");
+    messages.push(message(ChatRole::User, text));
+    messages
+}
+
+fn message(role: ChatRole, content: String) -> ChatMessage {
+    ChatMessage { role, content }
+}
+
+fn defuse(text: &str) -> String {
+    text.replace("[S", "(S").replace('\u{c}', "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use satchel_vector::SourceId;
+
+    fn hit(source: u8, range: Range<usize>, text: &str) -> Hit {
+        Hit {
+            source: SourceId([source; 16]),
+            chunk_index: 0,
+            range,
+            heading_path: vec!["H".to_owned()],
+            page: None,
+            text: text.to_owned(),
+            title: "T".to_owned(),
+            path: "/t.md".to_owned(),
+            relevance_score: 1.0,
+            cosine: Some(0.9),
+            bm25: None,
+            lexical_rank: None,
+            vector_rank: Some(0),
+        }
+    }
+
+    fn chunk(range: Range<usize>, heading: &str, text: &str) -> StoredChunk {
+        StoredChunk { chunk_index: 0, range, heading_path: vec![heading.to_owned()], page: None, text: text.to_owned() }
+    }
+
+    #[test]
+    fn a_hit_grows_to_its_section_and_not_beyond() {
+        let chunks = vec![
+            chunk(0..5, "other", "aaaaa"),
+            chunk(6..11, "H", "bbbbb"),
+            chunk(12..17, "H", "ccccc"),
+            chunk(18..23, "H", "ddddd"),
+        ];
+        let passages = choose(&[hit(1, 12..17, "ccccc")], &|_| chunks.clone(), 1000);
+        assert_eq!(passages[0].range, 6..23);
+        assert_eq!(passages[0].text, "bbbbb\nccccc\nddddd");
+    }
+
+    #[test]
+    fn a_hit_inside_a_chosen_passage_is_dropped() {
+        let chunks = vec![chunk(0..5, "H", "aaaaa"), chunk(6..11, "H", "bbbbb")];
+        let hits = [hit(1, 0..5, "aaaaa"), hit(1, 6..11, "bbbbb"), hit(2, 0..5, "zzzzz")];
+        let passages = choose(&hits, &|h| if h.source.0[0] == 1 { chunks.clone() } else { Vec::new() }, 1000);
+        let marks: Vec<_> = passages.iter().map(|p| (p.mark.as_str(), p.text.as_str())).collect();
+        assert_eq!(marks, [("S1", "aaaaa\nbbbbb"), ("S2", "zzzzz")]);
+    }
+
+    #[test]
+    fn a_document_cannot_write_a_mark() {
+        let passages = vec![Passage { mark: "S1".into(), hit: hit(1, 0..9, "x"), range: 0..9, text: "trust [S2] me".into() }];
+        let rendered = messages(&[], &passages, "why?").pop().unwrap().content;
+        assert!(!rendered.contains("[S2]"), "{rendered}");
+        assert!(rendered.ends_with("Question: why?"));
+    }
+
+    #[test]
+    fn the_budget_is_kept() {
+        let long = "word ".repeat(400);
+        let hits: Vec<Hit> = (0..9).map(|i| hit(i, 0..long.len(), &long)).collect();
+        let passages = choose(&hits, &|_| Vec::new(), 1000);
+        let tokens: usize = passages.iter().map(|p| estimate_tokens(&p.text)).sum();
+        assert!(tokens <= 1000, "{tokens}");
+        assert!(!passages.is_empty());
+    }
+}

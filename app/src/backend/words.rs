@@ -1,0 +1,160 @@
+//! Words of a question or sentence that carry meaning, and how far two texts share them.
+//!
+//! Pure and small: English stop words, no language model. Used to judge whether passages can hold an
+//! answer and to match sentences to passages. Start at [`content_words`] and [`coverage`].
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+/// English words that say nothing about a subject. Other languages simply keep theirs, which makes the
+/// judgements below stricter, never wrong.
+const STOP_WORDS: &str = " a about after all also am an and any are as at be because been before being between both but by \
+    can could did do does doing during each few for from further had has have having he her here hers him his how i if in \
+    into is it its itself just me more most my no nor not now of off on once only or other our out over own please same she \
+    should so some such tell than that the their theirs them then there these they this those through to too under until up \
+    us very was we were what when where which while who whom whose why will with would you your yours much many ";
+
+/// The distinct words of `text` that carry meaning, lower-cased and cut to their stem.
+#[must_use]
+pub fn content_words(text: &str) -> HashSet<String> {
+    words(text).filter(|word| !is_stop_word(word)).map(|word| stem(&word)).collect()
+}
+
+/// The part of `wanted` that occurs in `text`, in [0, 1]; 0 when nothing is wanted.
+#[must_use]
+pub fn coverage(wanted: &HashSet<String>, text: &str) -> f32 {
+    if wanted.is_empty() {
+        return 0.0;
+    }
+    let there: HashSet<String> = words(text).map(|word| stem(&word)).collect();
+    wanted.iter().filter(|word| there.contains(*word)).count() as f32 / wanted.len() as f32
+}
+
+/// The byte ranges of the sentences of `text`, without the white space around them.
+///
+/// A sentence ends at `.`, `!`, `?`, `。` and their like followed by white space or the end, at a line break
+/// that ends a list item or paragraph, and never inside a number or a short abbreviation.
+#[must_use]
+pub fn sentences(text: &str) -> Vec<Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    let mut previous = ' ';
+    let mut characters = text.char_indices().peekable();
+    while let Some((at, character)) = characters.next() {
+        let after = at + character.len_utf8();
+        let next = characters.peek().map(|(_, next)| *next);
+        let ends = match character {
+            '\n' => next.is_none_or(|next| next == '\n' || matches!(next, '-' | '*' | '|' | '#' | '>') || next.is_ascii_digit()),
+            '。' | '！' | '？' => true,
+            '.' => next.is_none_or(char::is_whitespace) && !ends_in_abbreviation(&text[start..at]),
+            '!' | '?' => next.is_none_or(char::is_whitespace),
+            '"' | '”' | ')' => matches!(previous, '.' | '!' | '?') && next.is_none_or(char::is_whitespace),
+            _ => false,
+        };
+        if ends {
+            push_trimmed(&mut ranges, text, start..after);
+            start = after;
+        }
+        previous = character;
+    }
+    push_trimmed(&mut ranges, text, start..text.len());
+    ranges
+}
+
+/// The sentence of `passage` that shares most with `wanted`, widened to at least 40 characters;
+/// the whole passage where it has no sentences.
+#[must_use]
+pub fn best_sentence(passage: &str, wanted: &HashSet<String>) -> Range<usize> {
+    let all = sentences(passage);
+    let best = all.iter().enumerate().max_by(|(i, a), (j, b)| {
+        let score = |range: &Range<usize>| shared(wanted, &passage[range.clone()]);
+        // The earlier one wins a tie.
+        score(a).total_cmp(&score(b)).then(j.cmp(i))
+    });
+    let Some((mut index, range)) = best else { return 0..passage.len() };
+    let mut range = range.clone();
+    while range.len() < 40 && index + 1 < all.len() {
+        index += 1;
+        range.end = all[index].end;
+    }
+    range
+}
+
+/// Words shared, with a small preference for short sentences.
+fn shared(wanted: &HashSet<String>, sentence: &str) -> f32 {
+    let there: HashSet<String> = words(sentence).map(|word| stem(&word)).collect();
+    let common = there.intersection(wanted).count() as f32;
+    common / (there.len() as f32 + 8.0).sqrt()
+}
+
+fn words(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
+}
+
+fn is_stop_word(word: &str) -> bool {
+    STOP_WORDS.contains(&format!(" {word} "))
+}
+
+/// Cuts the commonest English endings; numbers and short words stay.
+fn stem(word: &str) -> String {
+    if word.len() < 5 || !word.is_ascii() || word.bytes().any(|b| b.is_ascii_digit()) {
+        return word.strip_suffix('s').filter(|rest| rest.len() > 2 && !rest.ends_with('s')).unwrap_or(word).to_owned();
+    }
+    for ending in ["ingly", "edly", "ing", "ies", "ied", "ed", "es", "ly", "s"] {
+        if let Some(rest) = word.strip_suffix(ending).filter(|rest| rest.len() >= 4) {
+            return rest.strip_suffix('e').unwrap_or(rest).to_owned();
+        }
+    }
+    word.strip_suffix('e').unwrap_or(word).to_owned()
+}
+
+fn ends_in_abbreviation(before: &str) -> bool {
+    let word = before.rsplit(|c: char| c.is_whitespace() || c == '(').next().unwrap_or("");
+    let single = word.chars().count() == 1 && word.chars().all(char::is_uppercase);
+    let inner_dot = word.contains('.') && word.len() <= 5;
+    let known = matches!(word.to_lowercase().as_str(), "mr" | "mrs" | "ms" | "dr" | "prof" | "no" | "vs" | "fig" | "st" | "approx" | "est" | "inc" | "ltd" | "jr");
+    single || inner_dot || known
+}
+
+fn push_trimmed(ranges: &mut Vec<Range<usize>>, text: &str, range: Range<usize>) {
+    let piece = &text[range.clone()];
+    let start = range.start + (piece.len() - piece.trim_start().len());
+    let end = start + piece.trim().len();
+    if start < end {
+        ranges.push(start..end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(text: &str) -> Vec<&str> {
+        sentences(text).into_iter().map(|range| &text[range]).collect()
+    }
+
+    #[test]
+    fn sentences_keep_numbers_and_abbreviations_whole() {
+        assert_eq!(
+            split("Dr. Smith paid 3.5 million. The U.S. office (est. 1990) closed! Why?  \n\nNext."),
+            ["Dr. Smith paid 3.5 million.", "The U.S. office (est. 1990) closed!", "Why?", "Next."]
+        );
+        assert_eq!(split("- one\n- two\nmore of two"), ["- one", "- two\nmore of two"]);
+        assert!(split("   ").is_empty());
+    }
+
+    #[test]
+    fn coverage_forgives_endings() {
+        let wanted = content_words("Which invoices were paid in 2021?");
+        assert_eq!(coverage(&wanted, "The invoice of 2021 has been paid."), 1.0);
+        assert_eq!(coverage(&wanted, "Nothing about it."), 0.0);
+        assert_eq!(coverage(&HashSet::new(), "text"), 0.0);
+    }
+
+    #[test]
+    fn the_best_sentence_is_exact_text() {
+        let passage = "The house was built in 1931. The roof was renewed in 2004 by a firm from Kiel. It has a garden.";
+        let range = best_sentence(passage, &content_words("When was the roof renewed?"));
+        assert_eq!(&passage[range], "The roof was renewed in 2004 by a firm from Kiel.");
+    }
+}

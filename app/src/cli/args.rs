@@ -1,0 +1,229 @@
+//! The command line's grammar. Only clap definitions.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::message::SearchMode;
+
+/// Ask your own documents. Everything stays on this machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "satchel",
+    version,
+    about = "Ask your own documents. Everything stays on this machine.",
+    after_help = "Examples:\n  \
+        satchel import ~/Documents/contracts\n  \
+        satchel ask \"When does the lease end?\"\n  \
+        satchel search --limit 5 --json \"notice period\"\n  \
+        satchel show 3fa94c01be77:1204-1310\n\n\
+        Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 offline, 5 locked, 6 no space, 130 stopped by Ctrl-C.\n\
+        Data goes to stdout, messages to stderr. Without a command, the window opens."
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do; without it the window opens.
+    #[command(subcommand)]
+    pub command: Option<CliCommand>,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Keep all data below this folder instead of the usual places
+    #[arg(long, global = true, env = "SATCHEL_HOME", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print JSON on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Never open a network connection (today nothing does)
+    #[arg(long, global = true)]
+    pub offline: bool,
+    /// Say less: only errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// No colours (also NO_COLOR)
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum CliCommand {
+    /// Open the window
+    Open,
+    /// Import files and folders, and keep them up to date when run again
+    #[command(after_help = "Reads Markdown, text, HTML, PDF, DOCX, CSV and source code. Folders are searched with the rules of\n\
+        .gitignore, .ignore and .satchelignore. Run it again to bring in changes: unchanged files are not read.")]
+    Import {
+        /// Files or folders
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Remove documents whose file below these folders is gone
+        #[arg(long)]
+        prune: bool,
+        /// Return when words can be found; `satchel index` embeds later
+        #[arg(long)]
+        no_embeddings: bool,
+    },
+    /// Bring the index up to date with the documents
+    Index,
+    /// Ask a question; the answer cites the passages it is based on
+    Ask {
+        /// The question; `-` reads it from stdin
+        #[arg(required = true)]
+        question: Vec<String>,
+        /// Go on with this chat
+        #[arg(long, value_name = "CHAT")]
+        chat: Option<String>,
+    },
+    /// Ask one question after the other
+    Chat {
+        /// Go on with this chat
+        chat: Option<String>,
+        /// List the chats
+        #[arg(long, conflicts_with_all = ["chat", "show"])]
+        list: bool,
+        /// Print a chat
+        #[arg(long, value_name = "CHAT", conflicts_with = "chat")]
+        show: Option<String>,
+    },
+    /// Find passages by words and by meaning
+    Search {
+        /// What to look for
+        #[arg(required = true)]
+        query: Vec<String>,
+        /// Hits at most
+        #[arg(long, short = 'n', default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// What to compare
+        #[arg(long, value_enum, default_value_t = Mode::Hybrid)]
+        mode: Mode,
+    },
+    /// List or remove documents
+    Documents {
+        /// What to do with them; without it they are listed
+        #[command(subcommand)]
+        action: Option<DocumentsAction>,
+    },
+    /// Show a passage in its document
+    Show {
+        /// `DOCUMENT:START-END` as printed by search and citations, or a document id or path
+        reference: String,
+    },
+    /// List, import or remove models
+    Models {
+        /// What to do with them; without it they are listed
+        #[command(subcommand)]
+        action: Option<ModelsAction>,
+    },
+    /// Say what is imported and searchable, and which files could not be read
+    Status,
+    /// Check everything Satchel depends on
+    Doctor,
+    /// Print where everything lies
+    Paths,
+    /// Protect or move the key of your documents
+    Key {
+        /// What to do with it
+        #[command(subcommand)]
+        action: KeyAction,
+    },
+    /// Try Satchel on a few sample documents
+    Try,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Workers of this program
+    #[command(hide = true)]
+    Worker {
+        /// Which one
+        #[arg(value_enum)]
+        kind: WorkerKind,
+    },
+}
+
+/// What to do with documents.
+#[derive(Debug, Subcommand)]
+pub enum DocumentsAction {
+    /// List them
+    List,
+    /// Remove documents from the workspace; the files they came from stay
+    Remove {
+        /// Ids, first digits of ids, or paths
+        #[arg(required = true)]
+        documents: Vec<String>,
+    },
+}
+
+/// What to do with models.
+#[derive(Debug, Subcommand)]
+pub enum ModelsAction {
+    /// List the installed ones
+    List,
+    /// List models worth having, with size and memory
+    Catalog,
+    /// Import a GGUF file, or convert a folder with an embedder in safetensors
+    Import {
+        /// File or folder
+        path: PathBuf,
+        /// Weights of a converted embedder
+        #[arg(long, default_value = "q8_0", value_parser = ["q8_0", "f16"])]
+        quantisation: String,
+    },
+    /// Remove one
+    Remove {
+        /// Its id as listed
+        model: String,
+    },
+}
+
+/// What to do with the key.
+#[derive(Debug, Subcommand)]
+pub enum KeyAction {
+    /// Say where it is kept
+    Status,
+    /// Lock it by a passphrase (asked for, or in the file that SATCHEL_NEW_PASSPHRASE_FILE names)
+    Passphrase,
+    /// Keep it in the keyring of the desktop session
+    Keyring,
+    /// Keep it in a plain file that only you can read
+    File,
+}
+
+/// Kinds of workers.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum WorkerKind {
+    /// Runs one model.
+    Inference,
+    /// Reads documents.
+    Parse,
+}
+
+/// What a search compares.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Mode {
+    /// Words and meaning
+    Hybrid,
+    /// Words
+    Lexical,
+    /// Meaning
+    Vector,
+}
+
+impl From<Mode> for SearchMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Hybrid => Self::Hybrid,
+            Mode::Lexical => Self::Lexical,
+            Mode::Vector => Self::Vector,
+        }
+    }
+}

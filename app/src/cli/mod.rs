@@ -1,0 +1,243 @@
+//! The command line: parses arguments, sends commands to the backend, prints what comes back.
+//!
+//! Decides nothing that the window could not. Data goes to stdout, messages to stderr. Start at [`run`].
+
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+mod args;
+mod chat;
+mod key;
+mod passphrase;
+mod print;
+mod progress;
+mod sample;
+
+use crate::backend::connect::Connection;
+use crate::backend::unlock::{NewKey, Unlock};
+use crate::backend::{jobs, runtime};
+use crate::config::{DataDirs, Settings};
+use crate::message::{Command, Event, Failure, FailureKind, Reply};
+use args::{Cli, CliCommand, DocumentsAction, Global, ModelsAction, WorkerKind};
+use print::Printer;
+use progress::ProgressLine;
+
+/// Runs the program and gives its exit code.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    // Workers come first: they take no settings, open no data and must not start a runtime.
+    if let Some(CliCommand::Worker { kind }) = cli.command {
+        return match kind {
+            WorkerKind::Inference => satchel_inference::run_worker(),
+            WorkerKind::Parse => crate::parse::run_worker(),
+        };
+    }
+    start_logs(&cli.global);
+    let printer = Printer::new(&cli.global);
+    match start(cli, &printer) {
+        Ok(code) => code,
+        Err(failure) => {
+            printer.failure(&failure);
+            ExitCode::from(failure.kind.exit_code())
+        }
+    }
+}
+
+fn start(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
+    // One cryptography provider for the whole process, chosen before anything can need one.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let dirs = DataDirs::find(cli.global.data_dir.as_deref());
+    let command = cli.command.unwrap_or(CliCommand::Open);
+    match &command {
+        CliCommand::Paths => {
+            printer.paths(&dirs);
+            return Ok(ExitCode::SUCCESS);
+        }
+        CliCommand::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "satchel", &mut std::io::stdout());
+            return Ok(ExitCode::SUCCESS);
+        }
+        CliCommand::Models { action: Some(ModelsAction::Catalog) } => {
+            printer.catalog();
+            return Ok(ExitCode::SUCCESS);
+        }
+        CliCommand::Key { action } => {
+            key::run(action, &dirs, printer)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    let mut settings = Settings::load(&dirs.config_file).map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))?;
+    settings.offline |= cli.global.offline;
+    let runtime = runtime::build().map_err(|error| Failure::general(format!("no threads can be started: {error}")))?;
+    if matches!(command, CliCommand::Open) {
+        return crate::ui::run(&runtime, dirs, settings, unlock()).map(|()| ExitCode::SUCCESS);
+    }
+    let result = runtime.block_on(async {
+        let connection = Connection::open(dirs.clone(), settings, unlock()).await?;
+        for notice in connection.opening_notices() {
+            printer.message(notice);
+        }
+        let result = carry_out(&connection, &dirs, command, printer).await;
+        connection.close().await;
+        result
+    });
+    // Blocking reads of a terminal cannot be interrupted; do not wait for them.
+    runtime.shutdown_background();
+    result
+}
+
+/// How the command line comes by a passphrase.
+fn unlock() -> Unlock {
+    Unlock { ask: passphrase::asker(), new_key: NewKey::Automatic }
+}
+
+async fn carry_out(
+    connection: &Connection,
+    dirs: &DataDirs,
+    command: CliCommand,
+    printer: &Printer,
+) -> Result<ExitCode, Failure> {
+    let command = match command {
+        CliCommand::Chat { list: true, .. } => Command::Threads,
+        CliCommand::Chat { show: Some(thread), .. } => Command::Thread { thread },
+        CliCommand::Chat { chat, .. } => return chat::run(connection, printer, chat).await,
+        CliCommand::Try => return sample::run(connection, dirs, printer).await,
+        other => backend_command(other)?,
+    };
+    let reply = perform(connection, command, printer).await?;
+    printer.reply(&reply);
+    Ok(exit_code(&reply))
+}
+
+fn backend_command(command: CliCommand) -> Result<Command, Failure> {
+    Ok(match command {
+        CliCommand::Import { paths, prune, no_embeddings } => {
+            Command::Import { paths: absolute(&paths)?, prune, skip_embeddings: no_embeddings }
+        }
+        CliCommand::Index => Command::Index,
+        CliCommand::Ask { question, chat } => Command::Ask { question: words(question)?, thread: chat },
+        CliCommand::Search { query, limit, mode } => {
+            Command::Search { query: words(query)?, limit: limit as usize, mode: mode.into() }
+        }
+        CliCommand::Documents { action: Some(DocumentsAction::Remove { documents }) } => {
+            Command::RemoveDocuments { documents }
+        }
+        CliCommand::Documents { .. } => Command::Documents,
+        CliCommand::Show { reference } => Command::Show { reference },
+        CliCommand::Models { action: Some(ModelsAction::Import { path, quantisation }) } => {
+            Command::ImportModel { path: absolute(&[path])?.remove(0), quantisation }
+        }
+        CliCommand::Models { action: Some(ModelsAction::Remove { model }) } => Command::RemoveModel { model },
+        CliCommand::Models { .. } => Command::Models,
+        CliCommand::Status => Command::Status,
+        CliCommand::Doctor => Command::Doctor,
+        CliCommand::Open
+        | CliCommand::Chat { .. }
+        | CliCommand::Paths
+        | CliCommand::Key { .. }
+        | CliCommand::Try
+        | CliCommand::Completions { .. }
+        | CliCommand::Worker { .. } => unreachable!("handled before the backend is reached"),
+    })
+}
+
+/// Sends a command, shows its progress, and returns its reply. Ctrl-C cancels it.
+///
+/// # Errors
+/// The command's failure, or [`FailureKind::Cancelled`].
+async fn perform(connection: &Connection, command: Command, printer: &Printer) -> Result<Reply, Failure> {
+    let events = connection.submit(command).await?;
+    follow(events, printer).await
+}
+
+async fn follow(mut events: jobs::EventStream, printer: &Printer) -> Result<Reply, Failure> {
+    let mut progress = ProgressLine::new(printer.shows_progress());
+    let mut saved = 0usize;
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            _ = tokio::signal::ctrl_c() => {
+                progress.clear();
+                let saved = if saved > 0 { format!(" {saved} files were saved; run the command again to go on.") } else { String::new() };
+                return Err(Failure::new(FailureKind::Cancelled, format!("Stopped.{saved}")));
+            }
+        };
+        match event {
+            Some(Event::Progress(step)) => progress.show(&step),
+            Some(Event::Reply(reply)) => {
+                progress.clear();
+                return Ok(*reply);
+            }
+            Some(Event::Failed(failure)) => {
+                progress.clear();
+                return Err(failure);
+            }
+            Some(event) => {
+                progress.clear();
+                saved += usize::from(print::is_saved(&event));
+                printer.event(&event);
+            }
+            None => {
+                progress.clear();
+                return Err(Failure::general("the Satchel process that was doing this ended before it was done")
+                    .with_hint("Run the command again; what was saved is safe."));
+            }
+        }
+    }
+}
+
+/// An import in which nothing at all could be read has failed.
+fn exit_code(reply: &Reply) -> ExitCode {
+    match reply {
+        Reply::Imported(report)
+            if !report.failed.is_empty() && report.added + report.updated + report.unchanged + report.duplicates == 0 =>
+        {
+            ExitCode::FAILURE
+        }
+        Reply::Doctor(findings) if findings.iter().any(|f| f.level == crate::message::Level::Problem) => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// The words of a question, or stdin for `-`.
+fn words(words: Vec<String>) -> Result<String, Failure> {
+    if words != ["-"] {
+        return Ok(words.join(" "));
+    }
+    let mut text = String::new();
+    // A question beyond this is refused anyway.
+    std::io::stdin()
+        .take(1 << 20)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::new(FailureKind::Usage, format!("cannot read the question from stdin: {error}")))?;
+    Ok(text)
+}
+
+fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    // Canonical where it exists, so that one file has one name; a path that does not is reported by the import.
+    let full = |path: &PathBuf| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+    paths.iter().map(full).collect::<std::io::Result<_>>().map_err(|error| {
+        Failure::new(FailureKind::NotFound, format!("the current folder cannot be found: {error}"))
+    })
+}
+
+/// Whether the program talks to a person.
+fn is_interactive() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
+fn start_logs(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "satchel_app=info,satchel_sync=info,satchel_vector=info,satchel_inference=info,satchel_models=info,warn",
+        _ => "satchel_app=trace,satchel_sync=debug,satchel_vector=debug,satchel_inference=debug,satchel_models=debug,info",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SATCHEL_LOG").unwrap_or_else(|_| level.into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(!global.no_color && std::io::stderr().is_terminal()).init();
+}

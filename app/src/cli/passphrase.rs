@@ -1,0 +1,71 @@
+//! Where a passphrase comes from: a file named in the environment, or a person at the terminal.
+//!
+//! Never from an argument: arguments can be read by every user of the machine.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use satchel_sync::keys::Passphrase;
+
+use crate::backend::unlock::AskPassphrase;
+
+/// The variable that names a file with the passphrase.
+pub const FILE_VARIABLE: &str = "SATCHEL_PASSPHRASE_FILE";
+/// The variable that names a file with a new passphrase.
+pub const NEW_FILE_VARIABLE: &str = "SATCHEL_NEW_PASSPHRASE_FILE";
+
+/// Asks the file first, once, then the terminal.
+#[must_use]
+pub fn asker() -> AskPassphrase {
+    let file_was_asked = AtomicBool::new(false);
+    Arc::new(move |words| {
+        if std::env::var_os(FILE_VARIABLE).is_some() {
+            // A wrong passphrase in the file stays wrong: do not ask it again.
+            return if file_was_asked.swap(true, Ordering::Relaxed) { None } else { from_file(FILE_VARIABLE) };
+        }
+        from_terminal(words)
+    })
+}
+
+/// A new passphrase: from its file, or typed twice.
+#[must_use]
+pub fn new_passphrase() -> Option<Passphrase> {
+    if std::env::var_os(NEW_FILE_VARIABLE).is_some() {
+        return from_file(NEW_FILE_VARIABLE);
+    }
+    loop {
+        let first = from_terminal_text("New passphrase")?;
+        if first.is_empty() {
+            eprintln!("An empty passphrase protects nothing.");
+            continue;
+        }
+        if first == from_terminal_text("The same again")? {
+            return Some(Passphrase::new(first));
+        }
+        eprintln!("The two differ. Once more.");
+    }
+}
+
+fn from_file(variable: &str) -> Option<Passphrase> {
+    let path = std::env::var_os(variable)?;
+    match std::fs::read_to_string(&path) {
+        // The line's end is the editor's, not the user's.
+        Ok(text) => Some(Passphrase::new(text.trim_end_matches(['\r', '\n']).to_owned())),
+        Err(error) => {
+            eprintln!("satchel: cannot read the passphrase file {}: {error}", path.display());
+            None
+        }
+    }
+}
+
+fn from_terminal(words: &str) -> Option<Passphrase> {
+    from_terminal_text(words).map(Passphrase::new)
+}
+
+fn from_terminal_text(words: &str) -> Option<String> {
+    if !std::io::stdin().is_terminal() {
+        return None;
+    }
+    rpassword::prompt_password(format!("{words}: ")).ok()
+}

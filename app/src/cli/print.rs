@@ -1,0 +1,494 @@
+//! Prints replies and events for people and, with `--json`, for programs.
+//!
+//! stdout carries data, stderr messages. A reader that goes away (`| head`) ends the program quietly.
+//! Document text is printed as it is, except for control characters, which could drive the terminal.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use super::args::Global;
+use crate::config::DataDirs;
+use crate::message::{
+    AnswerReport, Citation, DocumentSummary, Event, Failure, FileOutcome, Finding, ImportReport, Level, ModelSummary,
+    Origin, Passage, Reply, SearchMode, SearchReport, StatusReport, ThreadReport, ThreadSummary,
+};
+
+/// Failed files named one by one at the end of an import; the rest are counted.
+const FAILURES_SHOWN: usize = 20;
+
+/// Window for which the catalogue states the memory needed: Satchel's default.
+const CATALOG_CONTEXT_TOKENS: u32 = 4096;
+
+/// How to print.
+pub struct Printer {
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+    colour: bool,
+    /// The answer was streamed already.
+    streamed: std::cell::Cell<bool>,
+}
+
+/// Whether an event says that a file is safe.
+#[must_use]
+pub fn is_saved(event: &Event) -> bool {
+    matches!(event, Event::File(report) if matches!(report.outcome, FileOutcome::Added { .. } | FileOutcome::Updated { .. }))
+}
+
+impl Printer {
+    /// As the options and the terminal ask for.
+    #[must_use]
+    pub fn new(global: &Global) -> Self {
+        let no_color = global.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose > 0,
+            colour: !no_color && !global.json && io::stdout().is_terminal(),
+            streamed: std::cell::Cell::new(false),
+        }
+    }
+
+    /// Progress lines are for people who watch.
+    #[must_use]
+    pub fn shows_progress(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// A line of data.
+    pub fn line(&self, text: &str) {
+        write_out(&format!("{text}\n"));
+    }
+
+    /// A message on stderr.
+    pub fn message(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// A failure on stderr.
+    pub fn failure(&self, failure: &Failure) {
+        if self.json {
+            let error = serde_json::json!({ "error": failure, "exit_code": failure.kind.exit_code() });
+            eprintln!("{error}");
+            return;
+        }
+        eprintln!("satchel: {}", failure.message);
+        if let Some(hint) = &failure.hint {
+            eprintln!("  {hint}");
+        }
+    }
+
+    /// An event on the way.
+    pub fn event(&self, event: &Event) {
+        match event {
+            Event::Notice(text) => self.message(text),
+            Event::File(report) => match &report.outcome {
+                FileOutcome::Failed { reason } => self.message(&format!("✗ {}: {reason}", report.path.display())),
+                outcome if self.verbose => {
+                    let notes = if report.notes.is_empty() { String::new() } else { format!(" ({})", report.notes.join("; ")) };
+                    self.message(&format!("{} {}{notes}", word_of(outcome), report.path.display()));
+                }
+                _ => {}
+            },
+            Event::Passages(passages) if !self.json && !self.quiet => self.passages(passages),
+            Event::Answer(piece) if !self.json => {
+                self.streamed.set(true);
+                write_out(&clean(piece));
+            }
+            _ => {}
+        }
+    }
+
+    /// The end of a command.
+    pub fn reply(&self, reply: &Reply) {
+        if self.json {
+            self.json_reply(reply);
+            return;
+        }
+        match reply {
+            Reply::Imported(report) => self.import(report),
+            Reply::Hits(report) => self.hits(report),
+            Reply::Answered(report) => self.answer(report),
+            Reply::Documents(documents) => self.documents(documents),
+            Reply::Passage(passage) => self.passage(passage),
+            Reply::Threads(threads) => self.threads(threads),
+            Reply::Thread(thread) => self.thread(thread),
+            Reply::Models(models) => self.models(models),
+            Reply::Doctor(findings) => self.findings(findings),
+            Reply::Status(status) => self.status(status),
+            Reply::Done(text) => self.message(text),
+        }
+    }
+
+    fn json_reply(&self, reply: &Reply) {
+        match reply {
+            Reply::Imported(value) => write_json(value),
+            Reply::Hits(value) => write_json(value),
+            Reply::Answered(value) => write_json(value),
+            Reply::Documents(value) => write_json(value),
+            Reply::Passage(value) => write_json(value),
+            Reply::Threads(value) => write_json(value),
+            Reply::Thread(value) => write_json(value),
+            Reply::Models(value) => write_json(value),
+            Reply::Doctor(value) => write_json(value),
+            Reply::Status(value) => write_json(value),
+            Reply::Done(text) => write_json(&serde_json::json!({ "done": text })),
+        }
+    }
+
+    fn import(&self, report: &ImportReport) {
+        let mut parts = Vec::new();
+        for (count, word) in [
+            (report.added, "added"),
+            (report.updated, "updated"),
+            (report.unchanged, "unchanged"),
+            (report.duplicates, "with the same content as another"),
+            (report.removed, "removed"),
+            (report.failed.len(), "could not be read"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{count} {word}"));
+            }
+        }
+        if parts.is_empty() && report.embedded == 0 {
+            parts.push("Nothing to do".to_owned());
+        }
+        if report.embedded > 0 {
+            parts.push(format!("{} passages embedded", report.embedded));
+        }
+        self.message(&format!("{}.", parts.join(", ")));
+        if report.missing > 0 {
+            self.message(&format!(
+                "{} documents are kept whose files are no longer on disk; `--prune` removes them.",
+                report.missing
+            ));
+        }
+        if report.failed.len() > FAILURES_SHOWN {
+            self.message("`satchel status` lists the files that could not be read.");
+        }
+        if !report.skipped.is_empty() {
+            let kinds: Vec<String> = report.skipped.iter().map(|(what, count)| format!("{count} {what}")).collect();
+            self.message(&format!("Left out, no reader for them: {}.", kinds.join(", ")));
+        }
+        self.message(&report.coverage.line());
+    }
+
+    fn hits(&self, report: &SearchReport) {
+        if report.hits.is_empty() {
+            self.message("Nothing found.");
+        }
+        for (index, hit) in report.hits.iter().enumerate() {
+            let scores = self.scores(hit);
+            self.line(&format!("{}. {} {}", index + 1, self.bold(&clean(&hit.place())), self.dim(&format!("{} {scores}", hit.reference()))));
+            self.line(&indent(&snippet(&hit.quote, 320)));
+        }
+        let mode = match report.mode {
+            SearchMode::Hybrid => "words and meaning",
+            SearchMode::Lexical => "words",
+            SearchMode::Vector => "meaning",
+        };
+        self.message(&format!("{} ({mode}, {:.0} ms)", report.coverage.line(), report.took_ms));
+    }
+
+    fn scores(&self, hit: &Citation) -> String {
+        if !self.verbose {
+            return String::new();
+        }
+        let number = |value: Option<f32>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
+        format!("relevance {:.4}, cosine {}, bm25 {}", hit.scores.relevance, number(hit.scores.cosine), number(hit.scores.bm25))
+    }
+
+    fn passages(&self, passages: &[Citation]) {
+        self.line(&self.bold("From your documents:"));
+        for passage in passages.iter().take(3) {
+            self.line(&format!("  [{}] {}", passage.mark, self.dim(&clean(&passage.place()))));
+            self.line(&indent(&format!("“{}”", snippet(&passage.quote, 240))));
+        }
+        self.line("");
+    }
+
+    fn answer(&self, report: &AnswerReport) {
+        if self.streamed.replace(false) {
+            // The words are there; the marks that were set right since are in the sources.
+            self.line("");
+        } else {
+            self.line(&clean(&report.answer));
+        }
+        if !report.citations.is_empty() {
+            self.line("");
+            if !report.refused {
+                let stated = report.citations.iter().any(|c| c.origin != Origin::Retrieved);
+                self.line(&self.bold(if stated { "Sources:" } else { "The answer names no source; it was given these passages:" }));
+            }
+        }
+        for citation in &report.citations {
+            let mark = if citation.mark.is_empty() { String::new() } else { format!("[{}] ", citation.mark) };
+            self.line(&format!("  {mark}{} {}", clean(&citation.place()), self.dim(&citation.reference())));
+            self.line(&indent(&format!("“{}”", clean(&citation.quote.replace('\n', " ")))));
+        }
+        if report.ended == "length" {
+            self.message("The answer was cut at its longest; ask for less at once, or raise `max_output_tokens`.");
+        }
+        self.message(&report.coverage.line());
+        if self.verbose {
+            self.usage(report);
+        }
+    }
+
+    fn usage(&self, report: &AnswerReport) {
+        let Some(usage) = report.usage else { return };
+        let rate = |tokens: usize, ms: f64| if ms > 0.0 { tokens as f64 * 1000.0 / ms } else { 0.0 };
+        self.message(&format!(
+            "{}: {} tokens read at {:.0}/s ({} from memory), {} written at {:.0}/s; search {:.0} ms; chat {}.",
+            report.model.as_deref().unwrap_or("no model"),
+            usage.prompt_tokens,
+            rate(usage.prompt_tokens - usage.cached_tokens.min(usage.prompt_tokens), usage.prompt_ms),
+            usage.cached_tokens,
+            usage.output_tokens,
+            rate(usage.output_tokens, usage.output_ms),
+            usage.retrieve_ms,
+            &report.thread[..report.thread.len().min(12)],
+        ));
+    }
+
+    fn documents(&self, documents: &[DocumentSummary]) {
+        for document in documents {
+            let indexed = if document.indexed { "" } else { "  (not indexed yet)" };
+            self.line(&format!(
+                "{}  {:>9}  {}{indexed}",
+                &document.id[..12],
+                size(document.original_bytes.max(document.text_bytes)),
+                clean(document.path.as_deref().unwrap_or(&document.title)),
+            ));
+        }
+        if documents.is_empty() {
+            self.message("There are no documents yet. Import some with `satchel import FOLDER`.");
+        }
+    }
+
+    fn passage(&self, passage: &Passage) {
+        self.line(&self.bold(&clean(&passage.citation.place())));
+        if let Some(path) = &passage.citation.path {
+            self.line(&self.dim(&clean(path)));
+        }
+        self.line("");
+        let highlighted = if self.colour {
+            format!("\u{1b}[7m{}\u{1b}[27m", clean(&passage.citation.quote))
+        } else if passage.before.is_empty() && passage.after.is_empty() {
+            clean(&passage.citation.quote).into_owned()
+        } else {
+            format!(">>>{}<<<", clean(&passage.citation.quote))
+        };
+        self.line(&format!("{}{highlighted}{}", clean(&passage.before), clean(&passage.after)));
+    }
+
+    fn threads(&self, threads: &[ThreadSummary]) {
+        for thread in threads {
+            self.line(&format!("{}  {}", &thread.id[..12], clean(&thread.title)));
+        }
+        if threads.is_empty() {
+            self.message("There are no chats yet. `satchel chat` starts one.");
+        }
+    }
+
+    fn thread(&self, report: &ThreadReport) {
+        for message in &report.messages {
+            let who = if message.role == "user" { "You" } else { "Satchel" };
+            self.line(&format!("{} {}", self.bold(&format!("{who}:")), clean(&message.text)));
+            for citation in &message.citations {
+                let changed = if citation.changed { " (changed since)" } else { "" };
+                let reference = citation.reference.as_deref().unwrap_or("gone");
+                self.line(&format!("  [{}] {} {}{changed}", citation.mark, clean(&citation.place), self.dim(reference)));
+            }
+            self.line("");
+        }
+    }
+
+    fn models(&self, models: &[ModelSummary]) {
+        for model in models {
+            let used = if model.in_use { "*" } else { " " };
+            self.line(&format!(
+                "{used} {:<40} {:<9} {:<8} {:>9}  {} tokens{}",
+                model.id,
+                model.kind,
+                model.quantisation,
+                size(model.size_bytes),
+                model.context_len_tokens,
+                model.license.as_deref().map_or_else(String::new, |license| format!("  {license}")),
+            ));
+        }
+        if models.is_empty() {
+            self.message("No model is installed. `make run` installs the starter models; `satchel models import FILE.gguf` takes yours.");
+        } else {
+            self.message("* in use");
+        }
+    }
+
+    fn findings(&self, findings: &[Finding]) {
+        for finding in findings {
+            let sign = match finding.level {
+                Level::Good => "✓",
+                Level::Warning => "!",
+                Level::Problem => "✗",
+            };
+            self.line(&format!("{sign} {:<12} {}", finding.subject, finding.text));
+            if let Some(hint) = &finding.hint {
+                self.line(&format!("  {:<12} {hint}", ""));
+            }
+        }
+    }
+
+    fn status(&self, status: &StatusReport) {
+        self.line(&format!("{} ({})", self.bold(&clean(&status.name)), &status.workspace[..12]));
+        self.line(&status.coverage.line());
+        self.line(&format!("Chat model: {}", status.chat_model.as_deref().unwrap_or("none")));
+        self.line(&format!("Embedder:   {}", status.embedder.as_deref().unwrap_or("none")));
+        for failure in &status.failures {
+            if let FileOutcome::Failed { reason } = &failure.outcome {
+                self.line(&format!("✗ {}: {reason}", failure.path.display()));
+            }
+        }
+    }
+
+    /// Where everything lies.
+    pub fn paths(&self, dirs: &DataDirs) {
+        if self.json {
+            write_json(dirs);
+            return;
+        }
+        for (what, path) in [
+            ("Settings", &dirs.config_file),
+            ("Documents, chats, key", &dirs.data),
+            ("Models", &dirs.models),
+            ("Index (rebuilt when deleted)", &dirs.index),
+            ("State", &dirs.state),
+            ("Socket", &dirs.socket),
+        ] {
+            self.line(&format!("{what:<29} {}", path.display()));
+        }
+    }
+
+    /// Models worth having.
+    pub fn catalog(&self) {
+        let entries = satchel_models::catalog::catalog();
+        if self.json {
+            let rows = entries.iter().map(|entry| {
+                serde_json::json!({
+                    "id": entry.id, "name": entry.name, "publisher": entry.publisher, "kind": entry.kind,
+                    "quantisation": entry.quantisation, "size_bytes": entry.size_bytes, "size_is_exact": entry.size_is_exact,
+                    "context_len_tokens": entry.context_len_tokens, "memory_bytes": entry.memory_bytes(CATALOG_CONTEXT_TOKENS),
+                    "license": entry.license, "sha256": entry.sha256, "note": entry.note,
+                })
+            });
+            write_json(&rows.collect::<Vec<_>>());
+            return;
+        }
+        for entry in entries {
+            self.line(&format!(
+                "{:<34} {:<9} {:<7} {:>9}  needs {:>9}  {}",
+                entry.id,
+                entry.kind.to_string(),
+                entry.quantisation,
+                size(entry.size_bytes),
+                size(entry.memory_bytes(CATALOG_CONTEXT_TOKENS)),
+                entry.license,
+            ));
+        }
+        self.message("Satchel does not download models yet: fetch a GGUF with your browser and `satchel models import` it.");
+    }
+
+    fn bold(&self, text: &str) -> String {
+        if self.colour { format!("\u{1b}[1m{text}\u{1b}[22m") } else { text.to_owned() }
+    }
+
+    fn dim(&self, text: &str) -> String {
+        if self.colour { format!("\u{1b}[2m{text}\u{1b}[22m") } else { text.to_owned() }
+    }
+}
+
+fn word_of(outcome: &FileOutcome) -> &'static str {
+    match outcome {
+        FileOutcome::Added { .. } => "+",
+        FileOutcome::Updated { .. } => "~",
+        FileOutcome::Unchanged => "=",
+        FileOutcome::Duplicate { .. } => "same:",
+        FileOutcome::Missing => "gone:",
+        FileOutcome::Removed => "-",
+        FileOutcome::Failed { .. } => "✗",
+    }
+}
+
+/// Text without characters that drive a terminal.
+fn clean(text: &str) -> Cow<'_, str> {
+    let drives = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if text.contains(drives) { Cow::Owned(text.replace(drives, " ")) } else { Cow::Borrowed(text) }
+}
+
+/// The beginning of a text in one line.
+fn snippet(text: &str, bytes: usize) -> String {
+    let line = clean(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    let cut = line.floor_char_boundary(bytes);
+    if cut < line.len() { format!("{}…", &line[..cut]) } else { line }
+}
+
+fn indent(text: &str) -> String {
+    text.lines().fold(String::new(), |mut all, line| {
+        if !all.is_empty() {
+            all.push('\n');
+        }
+        // Writing to a String cannot fail.
+        drop(write!(all, "      {line}"));
+        all
+    })
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{} KiB", bytes >> 10),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}
+
+fn write_json(value: &(impl Serialize + ?Sized)) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => write_out(&format!("{text}\n")),
+        Err(error) => eprintln!("satchel: the reply cannot be written as JSON: {error}"),
+    }
+}
+
+/// Writes to stdout at once. Ends the program quietly when nobody reads any more.
+fn write_out(text: &str) {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("satchel: cannot write to stdout: {error}");
+            std::process::exit(1);
+        }
+        Ok(()) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_documents_cannot_drive_the_terminal() {
+        assert_eq!(clean("a\u{1b}[31mred\u{7}\tb\n"), "a [31mred \tb\n");
+    }
+
+    #[test]
+    fn snippets_are_cut_between_characters() {
+        assert_eq!(snippet("ääää", 3), "ä…");
+        assert_eq!(snippet(" one\n two ", 100), "one two");
+    }
+}

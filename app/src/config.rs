@@ -1,0 +1,195 @@
+//! Settings and folders: every default with its reason.
+//!
+//! Reads one TOML file and the environment; never creates workspaces or keys.
+//! Start at [`DataDirs::find`] and [`Settings::load`].
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Where everything lives. `satchel paths` prints it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DataDirs {
+    /// `config.toml`.
+    pub config_file: PathBuf,
+    /// Workspaces and keys: the only folder that must be backed up.
+    pub data: PathBuf,
+    /// Model files.
+    pub models: PathBuf,
+    /// The index: rebuilt from the workspaces when deleted.
+    pub index: PathBuf,
+    /// Logs and the state of the window.
+    pub state: PathBuf,
+    /// The socket through which a second process reaches the one that has the workspace open.
+    pub socket: PathBuf,
+    /// The `satchel` program, started again for its workers. A test that holds the backend itself names it here.
+    #[serde(skip)]
+    pub program: PathBuf,
+}
+
+impl DataDirs {
+    /// The folders for a user, or all of them below `root` where one is given
+    /// (`--data-dir` or `SATCHEL_HOME`).
+    ///
+    /// `SATCHEL_MODELS_DIR` moves the models alone: they are large and can be shared.
+    #[must_use]
+    pub fn find(root: Option<&Path>) -> Self {
+        let mut dirs = match root {
+            Some(root) => Self::below(&std::path::absolute(root).unwrap_or_else(|_| root.to_path_buf())),
+            None => Self::of_user(),
+        };
+        if let Some(models) = std::env::var_os("SATCHEL_MODELS_DIR").filter(|dir| !dir.is_empty()) {
+            dirs.models = PathBuf::from(models);
+        }
+        dirs
+    }
+
+    fn below(root: &Path) -> Self {
+        Self {
+            config_file: root.join("config.toml"),
+            data: root.to_path_buf(),
+            models: root.join("models"),
+            index: root.join("index"),
+            state: root.join("state"),
+            socket: socket_path(root),
+            program: this_program(),
+        }
+    }
+
+    fn of_user() -> Self {
+        let Some(user) = directories::ProjectDirs::from("", "", "satchel") else {
+            // No home folder: a service account. Everything stays below the current folder.
+            return Self::below(Path::new("satchel-data"));
+        };
+        let data = user.data_dir().to_path_buf();
+        Self {
+            config_file: user.config_dir().join("config.toml"),
+            models: data.join("models"),
+            index: user.cache_dir().join("index"),
+            state: user.state_dir().unwrap_or(user.data_local_dir()).to_path_buf(),
+            socket: socket_path(&data),
+            program: this_program(),
+            data,
+        }
+    }
+}
+
+/// The running program. Its path cannot be had only where `/proc` is missing; the name on `PATH` is then the
+/// best guess, and a wrong one gives an error that names it.
+fn this_program() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("satchel"))
+}
+
+/// A socket's path may be 107 bytes long at most, so it is short and lives in the runtime folder,
+/// named after the data folder it belongs to.
+fn socket_path(data: &Path) -> PathBuf {
+    let tag = blake3::hash(data.as_os_str().as_encoded_bytes()).to_hex();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let folder = runtime.map_or_else(|| data.join("run"), |dir| dir.join("satchel"));
+    folder.join(format!("{}.sock", &tag[..16]))
+}
+
+/// The settings file. Every field has a default; unknown fields are refused with their name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Id of the chat model. Default: the first chat model installed.
+    pub chat_model: Option<String>,
+    /// Id of the embedder. Default: the first embedder installed.
+    pub embedder: Option<String>,
+    /// The chat model's window in tokens.
+    ///
+    /// Default 4096: the starter model's passages, history and answer fit, and its KV cache takes
+    /// 90 MiB. Larger windows cost memory in proportion.
+    pub context_len_tokens: u32,
+    /// Tokens of passages put before the model.
+    ///
+    /// Default 1100: about six passages. A small model on two cores reads some 300 tokens a second,
+    /// so this bounds the wait for the first word at about four seconds.
+    pub passage_budget_tokens: usize,
+    /// Tokens the model may write at most. Default 400: a long paragraph.
+    pub max_output_tokens: u32,
+    /// Randomness of the answer; 0 always takes the likeliest word.
+    ///
+    /// Default 0.1: answers from documents should repeat them, not be inventive.
+    pub temperature: f32,
+    /// Threads of llama.cpp. Default: chosen from the processor.
+    pub threads: Option<u32>,
+    /// No connection to any network, whatever else is set. Default false; today nothing connects at all.
+    pub offline: bool,
+    /// Worker processes that read documents. Default: one per two processors, at least one, at most four.
+    pub parse_workers: Option<usize>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            chat_model: None,
+            embedder: None,
+            context_len_tokens: 4096,
+            passage_budget_tokens: 1100,
+            max_output_tokens: 400,
+            temperature: 0.1,
+            threads: None,
+            offline: false,
+            parse_workers: None,
+        }
+    }
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// The file is there and cannot be read.
+    #[error("cannot read the settings file {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the settings file {} has a mistake; correct it or move it away: {source}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+}
+
+impl Settings {
+    /// Reads the file; one that does not exist gives the defaults.
+    ///
+    /// # Errors
+    /// When it exists and cannot be read or understood.
+    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => toml::from_str(&text)
+                .map_err(|source| SettingsError::Syntax { path: path.to_path_buf(), source: Box::new(source) }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(SettingsError::Io { path: path.to_path_buf(), source }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_settings_are_refused_by_name() {
+        let error = toml::from_str::<Settings>("contxt_len_tokens = 5").unwrap_err();
+        assert!(error.to_string().contains("contxt_len_tokens"), "{error}");
+    }
+
+    #[test]
+    fn a_data_dir_holds_everything_but_the_socket() {
+        let dirs = DataDirs::below(Path::new("/tmp/box"));
+        for path in [&dirs.config_file, &dirs.data, &dirs.models, &dirs.index, &dirs.state] {
+            assert!(path.starts_with("/tmp/box"), "{}", path.display());
+        }
+        assert!(dirs.socket.as_os_str().len() < 107 || !dirs.socket.starts_with("/run"));
+    }
+}

@@ -1,0 +1,646 @@
+//! What faces of Satchel (window, command line) and the backend say to each other.
+//!
+//! Plain data in the user's words, serialisable because a command may come from another process
+//! through the socket. Never holds a lock, a handle or a key. Start at [`Command`] and [`Event`].
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A wish of the user. Each is answered by a stream of [`Event`]s that ends with
+/// [`Event::Reply`] or [`Event::Failed`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Command {
+    /// Bring files and folders into the workspace and index them.
+    Import {
+        /// Absolute paths of files or folders.
+        paths: Vec<PathBuf>,
+        /// Remove documents whose file under one of these paths is no longer on disk.
+        prune: bool,
+        /// Return when the text can be searched, leaving embeddings to [`Command::Index`].
+        skip_embeddings: bool,
+    },
+    /// Bring the index up to date with the documents: missing chunks, missing embeddings.
+    Index,
+    /// Find passages.
+    Search {
+        /// The user's words, taken literally: no syntax can make it fail.
+        query: String,
+        /// Hits at most.
+        limit: usize,
+        /// Which halves of the search to use.
+        mode: SearchMode,
+    },
+    /// Answer a question from the documents.
+    Ask {
+        /// The question.
+        question: String,
+        /// The chat it belongs to; `None` starts a new one.
+        thread: Option<String>,
+    },
+    /// List the documents of the workspace.
+    Documents,
+    /// Remove documents with their originals and index entries.
+    RemoveDocuments {
+        /// Document ids, or their first digits where they are unique, or source paths.
+        documents: Vec<String>,
+    },
+    /// Show a passage within its document.
+    Show {
+        /// `<document>` or `<document>:<start>-<end>` as printed by search and citations.
+        reference: String,
+    },
+    /// List the chats.
+    Threads,
+    /// Show one chat, its newest branch.
+    Thread {
+        /// Id, or its first digits where they are unique.
+        thread: String,
+    },
+    /// List the installed models.
+    Models,
+    /// Import a GGUF file or a folder with an embedder in safetensors.
+    ImportModel {
+        /// Absolute path.
+        path: PathBuf,
+        /// Weights of a converted embedder: `q8_0` or `f16`.
+        quantisation: String,
+    },
+    /// Remove an installed model.
+    RemoveModel {
+        /// Model id as listed.
+        model: String,
+    },
+    /// Check everything Satchel depends on.
+    Doctor,
+    /// How much is imported, indexed and embedded.
+    Status,
+}
+
+/// Which halves of the search to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum SearchMode {
+    /// Words and meaning together.
+    #[default]
+    Hybrid,
+    /// Words only (BM25).
+    Lexical,
+    /// Meaning only (embeddings).
+    Vector,
+}
+
+/// News about a command that is being carried out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Event {
+    /// Work is going on.
+    Progress(Progress),
+    /// One file of an import is done.
+    File(FileReport),
+    /// Something the user should know that does not end the command.
+    Notice(String),
+    /// The passages an answer will be based on, before the model has said a word.
+    Passages(Vec<Citation>),
+    /// The next piece of the answer.
+    Answer(String),
+    /// The command ended well.
+    Reply(Box<Reply>),
+    /// The command ended badly.
+    Failed(Failure),
+}
+
+/// How far a piece of work is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// Units done.
+    pub done: u64,
+    /// Units in all, as far as known.
+    pub total: u64,
+    /// Time left at the present rate, in milliseconds, once there is a rate.
+    pub eta_ms: Option<u64>,
+}
+
+/// The kinds of long work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Looking through folders; counts files.
+    Scanning,
+    /// Reading, saving and making text searchable; counts files.
+    Reading,
+    /// Computing embeddings; counts passages.
+    Embedding,
+    /// Rebuilding the index from the stored documents; counts documents.
+    Rebuilding,
+    /// Loading a model; counts models.
+    Loading,
+    /// The model reads the prompt; counts tokens.
+    Prompt,
+    /// Copying or converting a model file; counts bytes.
+    Model,
+}
+
+impl Stage {
+    /// The stage in words, for a progress bar.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Scanning => "Looking through folders",
+            Self::Reading => "Reading files",
+            Self::Embedding => "Embedding passages",
+            Self::Rebuilding => "Rebuilding the index",
+            Self::Loading => "Loading the model",
+            Self::Prompt => "Reading the passages",
+            Self::Model => "Preparing the model file",
+        }
+    }
+}
+
+/// What became of one file of an import.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileReport {
+    /// The file.
+    pub path: PathBuf,
+    /// What happened.
+    pub outcome: FileOutcome,
+    /// Remarks about a file that went in, for example pages without text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// The ends that a file of an import can come to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum FileOutcome {
+    /// New in the workspace.
+    Added {
+        /// Its document.
+        document: String,
+    },
+    /// It was there; its text has changed.
+    Updated {
+        /// Its document.
+        document: String,
+    },
+    /// It was there and is the same.
+    Unchanged,
+    /// Another file with the same bytes is in the workspace already.
+    Duplicate {
+        /// The path of that other file, or its title.
+        of: String,
+    },
+    /// It was in the workspace and is no longer on disk; the document is kept.
+    Missing,
+    /// It was in the workspace, is no longer on disk, and was removed as asked.
+    Removed,
+    /// It could not be read. Nothing of it was stored.
+    Failed {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// Counts over an import.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportReport {
+    /// New documents.
+    pub added: usize,
+    /// Documents with changed text.
+    pub updated: usize,
+    /// Files that had not changed.
+    pub unchanged: usize,
+    /// Files whose bytes are in the workspace already.
+    pub duplicates: usize,
+    /// Documents whose file is gone, kept.
+    pub missing: usize,
+    /// Documents removed by `--prune`.
+    pub removed: usize,
+    /// Files that could not be read, with the reason.
+    pub failed: Vec<FileReport>,
+    /// Files that the folder scan left out because Satchel has no reader for their type, by extension.
+    pub skipped: Vec<(String, usize)>,
+    /// Passages embedded in this run.
+    pub embedded: usize,
+    /// The user stopped it; what was saved before is safe.
+    pub cancelled: bool,
+    /// State after the import.
+    pub coverage: Coverage,
+}
+
+/// How much of the workspace a search can see.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Documents in the workspace.
+    pub documents: usize,
+    /// Documents whose words can be searched.
+    pub indexed: usize,
+    /// Passages (chunks) in the index.
+    pub passages: usize,
+    /// Passages whose meaning can be searched.
+    pub embedded: usize,
+    /// Files that could not be read at the last import of their path.
+    pub failed: usize,
+}
+
+impl Coverage {
+    /// One line for under an answer, for example
+    /// `Searched 41 of 43 documents; 120 of 900 passages still wait for embeddings; 2 files could not be read.`
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut line = format!("Searched {} of {} documents", self.indexed, self.documents);
+        if self.embedded < self.passages {
+            line += &format!(
+                "; {} of {} passages are found by words only (no embedding yet)",
+                self.passages - self.embedded,
+                self.passages
+            );
+        }
+        if self.failed > 0 {
+            line += &format!("; {} files could not be read (see `satchel status`)", self.failed);
+        }
+        line + "."
+    }
+}
+
+/// The good ends of commands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Reply {
+    /// Of [`Command::Import`] and [`Command::Index`].
+    Imported(ImportReport),
+    /// Of [`Command::Search`].
+    Hits(SearchReport),
+    /// Of [`Command::Ask`].
+    Answered(AnswerReport),
+    /// Of [`Command::Documents`].
+    Documents(Vec<DocumentSummary>),
+    /// Of [`Command::Show`].
+    Passage(Passage),
+    /// Of [`Command::Threads`].
+    Threads(Vec<ThreadSummary>),
+    /// Of [`Command::Thread`].
+    Thread(ThreadReport),
+    /// Of [`Command::Models`].
+    Models(Vec<ModelSummary>),
+    /// Of [`Command::Doctor`].
+    Doctor(Vec<Finding>),
+    /// Of [`Command::Status`].
+    Status(StatusReport),
+    /// Of commands that have nothing to tell but that they succeeded.
+    Done(String),
+}
+
+/// Found passages, best first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SearchReport {
+    /// The mode that was used: falls back to `lexical` where nothing can embed the query.
+    pub mode: SearchMode,
+    /// The hits.
+    pub hits: Vec<Citation>,
+    /// How much was searched.
+    pub coverage: Coverage,
+    /// Time from query to hits, in milliseconds.
+    pub took_ms: f64,
+}
+
+/// A place in a document with its exact words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Citation {
+    /// The mark in the answer's text, for example `S1`; empty for search hits.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mark: String,
+    /// Document id.
+    pub document: String,
+    /// Document title.
+    pub title: String,
+    /// Source file, where there is one.
+    pub path: Option<String>,
+    /// Page in the original, counted from 1, where the original has pages.
+    pub page: Option<u32>,
+    /// Headings above the passage, outermost first.
+    pub heading_path: Vec<String>,
+    /// UTF-8 byte range of `quote` in the document's text.
+    pub range: Range<usize>,
+    /// The exact words.
+    pub quote: String,
+    /// The passage (chunk) around the quote, for context.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub passage: String,
+    /// How it came to be cited.
+    pub origin: Origin,
+    /// Scores of the search.
+    pub scores: Scores,
+}
+
+impl Citation {
+    /// What `satchel show` takes to open this place: `<document>:<start>-<end>`, the id shortened to 12 digits.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        let id = self.document.get(..12).unwrap_or(&self.document);
+        format!("{id}:{}-{}", self.range.start, self.range.end)
+    }
+
+    /// `report.pdf, page 3` or `notes.md › Diet › Allergies`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let name = self.path.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or(&self.title);
+        let mut place = name.to_owned();
+        if let Some(page) = self.page {
+            place += &format!(", page {page}");
+        }
+        for heading in &self.heading_path {
+            if heading != name {
+                place += " › ";
+                place += heading;
+            }
+        }
+        place
+    }
+}
+
+/// Who says that a citation belongs to an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The model wrote its mark.
+    Model,
+    /// The model wrote none there; the words of its sentence were matched to the passage.
+    Matched,
+    /// Neither: it is one of the passages the answer was given.
+    Retrieved,
+    /// It is a search hit.
+    Search,
+}
+
+/// Scores of a search hit; larger is better in each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// Fused relevance, the order of the hits.
+    pub relevance: f32,
+    /// Cosine similarity in [-1, 1], where an embedding was compared.
+    pub cosine: Option<f32>,
+    /// BM25 of the words, where they were found.
+    pub bm25: Option<f32>,
+}
+
+/// An answer with what it is based on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AnswerReport {
+    /// The chat that holds it.
+    pub thread: String,
+    /// The question as asked.
+    pub question: String,
+    /// What was searched for; differs from the question in a follow-up.
+    pub searched_for: String,
+    /// The answer, or the refusal in words.
+    pub answer: String,
+    /// The documents do not hold it: nothing was generated.
+    pub refused: bool,
+    /// Cited passages; for a refusal the nearest ones.
+    pub citations: Vec<Citation>,
+    /// The model's name; `None` where no model was used.
+    pub model: Option<String>,
+    /// Why the answer ended: `end`, `length`, `stopped`, `none`.
+    pub ended: String,
+    /// How much was searched.
+    pub coverage: Coverage,
+    /// Tokens and times, where a model was used.
+    pub usage: Option<Usage>,
+}
+
+/// Cost of an answer.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Of them, tokens that were still in the model's memory from the turn before.
+    pub cached_tokens: usize,
+    /// Tokens written.
+    pub output_tokens: usize,
+    /// Time of retrieval in milliseconds.
+    pub retrieve_ms: f64,
+    /// Time to read the prompt in milliseconds.
+    pub prompt_ms: f64,
+    /// Time to write in milliseconds.
+    pub output_ms: f64,
+}
+
+/// One document in a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DocumentSummary {
+    /// Id.
+    pub id: String,
+    /// Title.
+    pub title: String,
+    /// Source file.
+    pub path: Option<String>,
+    /// Media type of the original.
+    pub media_type: String,
+    /// Bytes of text.
+    pub text_bytes: u64,
+    /// Bytes of the original.
+    pub original_bytes: u64,
+    /// Time of import, milliseconds since 1970 (UTC).
+    pub imported_at_ms: i64,
+    /// Whether its words can be searched.
+    pub indexed: bool,
+    /// Remarks from reading it.
+    pub note: Option<String>,
+}
+
+/// A passage with its surroundings.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Passage {
+    /// The place and its words.
+    pub citation: Citation,
+    /// Text before the passage, from a line start.
+    pub before: String,
+    /// Text after it, to a line end.
+    pub after: String,
+}
+
+/// One chat in a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ThreadSummary {
+    /// Id.
+    pub id: String,
+    /// Title.
+    pub title: String,
+    /// Last change, milliseconds since 1970 (UTC).
+    pub updated_at_ms: i64,
+}
+
+/// A chat, its newest branch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ThreadReport {
+    /// The chat.
+    pub thread: ThreadSummary,
+    /// Its messages, oldest first.
+    pub messages: Vec<MessageReport>,
+}
+
+/// One message of a chat.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MessageReport {
+    /// `user` or `assistant`.
+    pub role: String,
+    /// Its text.
+    pub text: String,
+    /// Its citations.
+    pub citations: Vec<StoredCitation>,
+}
+
+/// A citation kept with a message, looked up in the document as it is now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StoredCitation {
+    /// The mark in the text.
+    pub mark: String,
+    /// Where it stands now: as for [`Citation::place`].
+    pub place: String,
+    /// What `satchel show` takes; `None` when the document is gone.
+    pub reference: Option<String>,
+    /// The words as they were cited.
+    pub quote: String,
+    /// The text there has changed since.
+    pub changed: bool,
+}
+
+/// One installed model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ModelSummary {
+    /// Id.
+    pub id: String,
+    /// `chat` or `embedder`.
+    pub kind: String,
+    /// Name from the file.
+    pub name: String,
+    /// Architecture from the file.
+    pub architecture: String,
+    /// Quantisation.
+    pub quantisation: String,
+    /// Context window in tokens.
+    pub context_len_tokens: u32,
+    /// File size.
+    pub size_bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// SHA-256 of what it was made from, where Satchel converted it.
+    pub source_sha256: Option<String>,
+    /// Licence from the file or catalogue.
+    pub license: Option<String>,
+    /// It is the one in use for its kind.
+    pub in_use: bool,
+    /// The file, in the models folder.
+    pub path: PathBuf,
+}
+
+/// One line of `satchel doctor`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub subject: String,
+    /// How it stands.
+    pub level: Level,
+    /// In words.
+    pub text: String,
+    /// What to do about it, where something can be done.
+    pub hint: Option<String>,
+}
+
+/// How serious a [`Finding`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Good,
+    /// Works, but the user should know.
+    Warning,
+    /// Something does not work.
+    Problem,
+}
+
+/// Of [`Command::Status`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Workspace id.
+    pub workspace: String,
+    /// Workspace name.
+    pub name: String,
+    /// What is searchable.
+    pub coverage: Coverage,
+    /// Files that could not be read at the last import of their path.
+    pub failures: Vec<FileReport>,
+    /// Chat model in use.
+    pub chat_model: Option<String>,
+    /// Embedder in use.
+    pub embedder: Option<String>,
+}
+
+/// Why a command failed, and what the user can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// Decides the exit code.
+    pub kind: FailureKind,
+    /// What went wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// Kinds of failures, one exit code each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// Anything else: exit code 1.
+    General,
+    /// The command cannot be understood: 2.
+    Usage,
+    /// A path, document, chat or model does not exist: 3.
+    NotFound,
+    /// It needs the network: 4.
+    Offline,
+    /// Locked by another process, or the key cannot be had: 5.
+    Locked,
+    /// The disk is full: 6.
+    NoSpace,
+    /// Ctrl-C: 130.
+    Cancelled,
+}
+
+impl FailureKind {
+    /// The documented exit code.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::General => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Offline => 4,
+            Self::Locked => 5,
+            Self::NoSpace => 6,
+            Self::Cancelled => 130,
+        }
+    }
+}
+
+impl Failure {
+    /// A failure of a kind, in words.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    /// A failure without a kind of its own.
+    pub fn general(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::General, message)
+    }
+
+    /// Adds what to do.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}

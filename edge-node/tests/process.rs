@@ -1,0 +1,245 @@
+//! The real program `satchel-edge`: killed, stopped, misconfigured.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{RawClient, fragment};
+use rustix::process::{Pid, Signal, kill_process};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_satchel-edge");
+
+/// A running `satchel-edge`; killed on drop.
+struct Program {
+    child: Child,
+    address: SocketAddr,
+    fingerprint: String,
+}
+
+impl Program {
+    fn start(dir: &Path) -> Self {
+        let config = dir.join("edge.toml");
+        let text =
+            "[limits]\nrequest_burst = 100000\ndisk_reserve_bytes = 0\ndisk_reserve_percent = 0\n";
+        std::fs::write(&config, text).unwrap();
+        let mut child = Command::new(PROGRAM)
+            .args(["run", "--log-json", "--listen", "127.0.0.1:0", "--config"])
+            .arg(&config)
+            .arg("--data-dir")
+            .arg(dir.join("data"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut value = |name: &str| {
+            let line = lines.next().expect("the program ended early").unwrap();
+            line.strip_prefix(name)
+                .unwrap_or_else(|| panic!("{line}"))
+                .trim()
+                .to_owned()
+        };
+        let address = value("listening").parse().unwrap();
+        let fingerprint = value("fingerprint");
+        Self {
+            child,
+            address,
+            fingerprint,
+        }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and what the program wrote to stderr.
+    fn terminate(mut self) -> (std::process::ExitStatus, String) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let mut log = String::new();
+        self.child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .unwrap();
+        (self.child.wait().unwrap(), log)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The node is killed with -9 while a device appends, five times over. Everything acknowledged is
+/// there after each restart, at its offset, byte for byte.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_node_keeps_everything_it_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged = Vec::new();
+    let mut number = 0;
+    for round in 0..5 {
+        let mut program = Some(Program::start(dir.path()));
+        let client = RawClient::welcome(program.as_ref().unwrap().address).await;
+        check(&client, &acknowledged).await;
+        // After so many appends the kill comes from another thread, somewhere in the middle of one.
+        let enough = acknowledged.len() + 5 + 7 * round;
+        let mut killer = None;
+        loop {
+            if acknowledged.len() >= enough
+                && let Some(program) = program.take()
+            {
+                killer = Some(std::thread::spawn(move || program.kill()));
+            }
+            let fragment = fragment(number, 100 + number as usize % 5000);
+            number += 1;
+            // A killed node says nothing; until it is killed, slowness is no reason to give up.
+            let patience = if killer.is_some() {
+                Duration::from_millis(300)
+            } else {
+                Duration::from_secs(10)
+            };
+            match tokio::time::timeout(patience, client.append(&fragment)).await {
+                Ok(Some(offset)) => acknowledged.push((offset, fragment)),
+                Ok(None) | Err(_) if killer.is_some() => break,
+                Ok(None) | Err(_) => {}
+            }
+        }
+        killer.unwrap().join().unwrap();
+    }
+    assert!(
+        acknowledged.len() >= 5 * 5,
+        "only {} appends: the test did not test",
+        acknowledged.len()
+    );
+    let program = Program::start(dir.path());
+    check(&RawClient::welcome(program.address).await, &acknowledged).await;
+}
+
+async fn check(
+    client: &RawClient,
+    acknowledged: &[(
+        satchel_protocol::id::Offset,
+        satchel_protocol::fragment::EncryptedFragment,
+    )],
+) {
+    let log = client.read_all().await;
+    for (offset, fragment) in acknowledged {
+        assert_eq!(
+            log.get(offset.0 as usize),
+            Some(fragment),
+            "offset {offset} of {}",
+            log.len()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_stops_within_ten_seconds_and_tells_the_totals() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::start(dir.path());
+    let fingerprint = program.fingerprint.clone();
+    let client = RawClient::welcome(program.address).await;
+    client.append(&fragment(1, 100)).await.unwrap();
+    let start = Instant::now();
+    let (status, log) = tokio::task::spawn_blocking(move || program.terminate())
+        .await
+        .unwrap();
+    assert!(status.success(), "{status}: {log}");
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(
+        log.lines()
+            .all(|line| line.starts_with('{') && line.ends_with('}')),
+        "{log}"
+    );
+    assert!(log.contains("fragments_stored: 1"), "{log}");
+    assert!(
+        !log.contains("127.0.0.1"),
+        "addresses stay out of the log: {log}"
+    );
+    assert!(
+        client
+            .connection
+            .closed()
+            .await
+            .to_string()
+            .contains("stopping")
+    );
+    assert_eq!(Program::start(dir.path()).fingerprint, fingerprint);
+}
+
+#[test]
+fn a_second_node_on_the_same_folder_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let _first = Program::start(dir.path());
+    let data = dir.path().join("data");
+    let second = run(&[
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        data.to_str().unwrap(),
+    ]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(
+        stderr(&second).contains("another satchel-edge uses this data folder"),
+        "{}",
+        stderr(&second)
+    );
+}
+
+#[test]
+fn an_address_open_to_others_is_refused_without_a_word_of_trust() {
+    let output = run(&[
+        "run",
+        "--listen",
+        "0.0.0.0:0",
+        "--data-dir",
+        "/nonexistent/never-made",
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("--trusted-network"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn check_config_judges_a_file() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/edge.example.toml");
+    let good = run(&["check-config", example]);
+    assert!(good.status.success(), "{}", stderr(&good));
+    assert!(String::from_utf8_lossy(&good.stdout).contains("127.0.0.1:4747"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("edge.toml");
+    std::fs::write(&file, "listen = \"127.0.0.1:1\"\nlisen = 3\n").unwrap();
+    let bad = run(&["check-config", file.to_str().unwrap()]);
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(stderr(&bad).contains("lisen"), "{}", stderr(&bad));
+    assert_eq!(
+        run(&["check-config", "/nonexistent/edge.toml"])
+            .status
+            .code(),
+        Some(2)
+    );
+}

@@ -1,0 +1,483 @@
+//! What the rest of the program holds: a model that writes or embeds, somewhere behind a handle.
+//!
+//! The handle never runs llama.cpp itself. It starts a worker process when the first request comes, hands requests over,
+//! and starts a fresh worker when the old one died. It starts no threads; the tasks that read and write the pipes belong
+//! to the connection and end with it. Start at [`EngineHandle::new`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+#[cfg(feature = "test-support")]
+use tokio::sync::mpsc;
+
+use crate::connection::{Connection, Reply, Request};
+use crate::device::Device;
+use crate::error::EngineError;
+use crate::protocol::{FromWorker, ToWorker};
+use crate::request::{ChatMessage, Embeddings, GenerateRequest, ModelInfo, ModelSpec, StreamEvent};
+
+/// How a worker is started: a program whose `main` calls [`run_worker`](crate::run_worker).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerCommand {
+    /// The program. The libraries of llama.cpp and the folder `backends` lie beside it.
+    pub program: PathBuf,
+    /// Its arguments, such as `worker inference`.
+    pub args: Vec<OsString>,
+}
+
+/// One model, loaded on first use in a process of its own.
+///
+/// Clones share the worker. Dropping the last one ends it, and streams that are still open end with
+/// [`EngineError::Unloaded`]. All methods can be called from many tasks at once: generations and embeddings are done one
+/// after the other, counting tokens does not wait for them.
+///
+/// # Examples
+/// ```no_run
+/// # use satchel_inference::*;
+/// # async fn example() -> Result<(), EngineError> {
+/// let worker = WorkerCommand { program: "/usr/lib/satchel/satchel".into(), args: vec!["worker".into(), "inference".into()] };
+/// let spec = ModelSpec { path: "/models/chat.gguf".into(), role: Role::Chat { context_len_tokens: 4096 }, threads: None, gpu_layers: 0 };
+/// let engine = EngineHandle::new(worker, spec);
+/// let mut answer = engine
+///     .generate(GenerateRequest {
+///         messages: vec![ChatMessage::new(ChatRole::User, "What is in the bag?")],
+///         sampling: Sampling::default(),
+///         max_output_tokens: 256,
+///         stop: Vec::new(),
+///     })
+///     .await?;
+/// while let Some(event) = answer.next().await {
+///     if let StreamEvent::Text(text) = event? {
+///         print!("{text}");
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct EngineHandle {
+    inner: Inner,
+}
+
+#[derive(Clone)]
+enum Inner {
+    Process(Arc<ProcessEngine>),
+    #[cfg(feature = "test-support")]
+    Fake(Arc<crate::fake::FakeEngine>),
+}
+
+impl EngineHandle {
+    /// Makes a handle. Starts nothing.
+    #[must_use]
+    pub fn new(worker: WorkerCommand, spec: ModelSpec) -> Self {
+        Self {
+            inner: Inner::Process(Arc::new(ProcessEngine {
+                worker,
+                spec,
+                connection: Mutex::default(),
+            })),
+        }
+    }
+
+    /// A deterministic engine without any process or model, for tests.
+    #[cfg(feature = "test-support")]
+    #[must_use]
+    pub fn fake() -> Self {
+        Self::from_fake(crate::fake::FakeEngine::default())
+    }
+
+    /// A fake engine that was made to measure.
+    #[cfg(feature = "test-support")]
+    #[must_use]
+    pub fn from_fake(engine: crate::fake::FakeEngine) -> Self {
+        Self {
+            inner: Inner::Fake(Arc::new(engine)),
+        }
+    }
+
+    /// Tells what the model is; loads it when it is not loaded.
+    ///
+    /// Loading takes from a tenth of a second to minutes, with the size of the model. Dropping the future while it loads
+    /// gives up; the next call begins again.
+    ///
+    /// # Errors
+    /// Every way in which a worker can fail to start or a model to load.
+    pub async fn info(&self) -> Result<ModelInfo, EngineError> {
+        match &self.inner {
+            Inner::Process(engine) => Ok(engine.connection().await?.info().clone()),
+            #[cfg(feature = "test-support")]
+            Inner::Fake(engine) => Ok(engine.info()),
+        }
+    }
+
+    /// Begins an answer.
+    ///
+    /// Returns as soon as the prompt is laid out and fits; the answer comes through the stream. It waits for answers
+    /// asked for earlier. Dropping the stream stops the model within one token, or within
+    /// [`PROMPT_CHUNK_TOKENS`](crate::PROMPT_CHUNK_TOKENS) tokens while it still reads.
+    ///
+    /// # Errors
+    /// [`EngineError::PromptTooLong`] and [`EngineError::Template`] before anything is read; those of
+    /// [`info`](Self::info); [`EngineError::WrongRole`] when the model is an embedder.
+    pub async fn generate(&self, request: GenerateRequest) -> Result<TokenStream, EngineError> {
+        let engine = match &self.inner {
+            Inner::Process(engine) => engine,
+            #[cfg(feature = "test-support")]
+            Inner::Fake(engine) => return engine.generate(&request),
+        };
+        let connection = engine.connection().await?;
+        let mut request = connection.send(|id| ToWorker::Generate { id, request })?;
+        match request.reply().await? {
+            FromWorker::Accepted { .. } => Ok(TokenStream {
+                source: Source::Worker(request),
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Turns texts into vectors of length 1, in the order of the texts.
+    ///
+    /// A text longer than the model's window ([`ModelInfo::context_len_tokens`]) is embedded in windows of equal length
+    /// whose vectors are averaged by length: nothing is cut off. Texts go to the worker in small batches of similar
+    /// length, so a short query asked meanwhile waits for one batch only. Dropping the future stops after the batch.
+    ///
+    /// # Errors
+    /// Those of [`info`](Self::info); [`EngineError::WrongRole`] when the model writes answers;
+    /// [`EngineError::RequestTooLarge`] for a text of some megabytes.
+    pub async fn embed(&self, texts: Vec<String>) -> Result<Embeddings, EngineError> {
+        match &self.inner {
+            Inner::Process(engine) => engine.embed(texts).await,
+            #[cfg(feature = "test-support")]
+            Inner::Fake(engine) => Ok(engine.embed(&texts)),
+        }
+    }
+
+    /// Counts the tokens of each text, without those that a template or the model adds.
+    ///
+    /// # Errors
+    /// Those of [`info`](Self::info); [`EngineError::RequestTooLarge`] for a text of some megabytes.
+    pub async fn count_tokens(&self, texts: Vec<String>) -> Result<Vec<usize>, EngineError> {
+        match &self.inner {
+            Inner::Process(engine) => engine.count_tokens(texts).await,
+            #[cfg(feature = "test-support")]
+            Inner::Fake(engine) => Ok(engine.count_tokens(&texts)),
+        }
+    }
+
+    /// Counts the tokens of a whole prompt, template included: what [`generate`](Self::generate) will compare with the
+    /// length of the context.
+    ///
+    /// # Errors
+    /// Those of [`info`](Self::info), [`EngineError::Template`], [`EngineError::NoMessages`],
+    /// [`EngineError::WrongRole`] when the model is an embedder.
+    pub async fn count_prompt_tokens(
+        &self,
+        messages: Vec<ChatMessage>,
+    ) -> Result<usize, EngineError> {
+        let engine = match &self.inner {
+            Inner::Process(engine) => engine,
+            #[cfg(feature = "test-support")]
+            Inner::Fake(engine) => return Ok(engine.count_prompt_tokens(&messages)),
+        };
+        let connection = engine.connection().await?;
+        let counts =
+            counts(connection.send(|id| ToWorker::CountPromptTokens { id, messages })?).await?;
+        counts
+            .first()
+            .copied()
+            .ok_or_else(|| EngineError::Protocol {
+                reason: "an empty count".into(),
+            })
+    }
+
+    /// Ends the worker and frees its memory. Running requests fail with [`EngineError::Unloaded`]; the next one loads the
+    /// model again. Does nothing when nothing is loaded.
+    pub async fn unload(&self) {
+        match &self.inner {
+            Inner::Process(engine) => {
+                let connection = engine.connection.lock().await.take();
+                if let Some(connection) = connection {
+                    connection.end().await;
+                }
+            }
+            #[cfg(feature = "test-support")]
+            Inner::Fake(_) => {}
+        }
+    }
+
+    /// Process id of the worker, while one is running and loaded.
+    #[must_use]
+    pub fn worker_pid(&self) -> Option<u32> {
+        match &self.inner {
+            // While a worker is being started the lock is taken, and there is no loaded worker to name.
+            Inner::Process(engine) => {
+                let connection = engine.connection.try_lock().ok()?;
+                connection
+                    .as_ref()
+                    .filter(|connection| !connection.is_closed())
+                    .map(|open| open.info().pid)
+            }
+            #[cfg(feature = "test-support")]
+            Inner::Fake(engine) => Some(engine.info().pid),
+        }
+    }
+}
+
+impl std::fmt::Debug for EngineHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineHandle")
+            .field("worker_pid", &self.worker_pid())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An answer while it is being written. Dropping it stops the model.
+pub struct TokenStream {
+    source: Source,
+}
+
+enum Source {
+    Worker(Request),
+    #[cfg(feature = "test-support")]
+    Fake(mpsc::UnboundedReceiver<StreamEvent>),
+}
+
+impl TokenStream {
+    /// Waits for the next event. `None` after [`StreamEvent::Finished`] or an error.
+    ///
+    /// Cancel-safe: an event is never lost.
+    ///
+    /// # Errors
+    /// [`EngineError::WorkerDied`] when the worker ends in the middle, [`EngineError::Compute`] when the model fails,
+    /// [`EngineError::Unloaded`] when it is unloaded.
+    pub async fn next(&mut self) -> Option<Result<StreamEvent, EngineError>> {
+        match &mut self.source {
+            Source::Worker(request) => match request.next().await? {
+                Ok(FromWorker::Event { event, .. }) => Some(Ok(event)),
+                Ok(other) => Some(Err(unexpected(&other))),
+                Err(error) => Some(Err(error)),
+            },
+            #[cfg(feature = "test-support")]
+            Source::Fake(events) => events.recv().await.map(Ok),
+        }
+    }
+
+    /// Asks the model to stop. The stream still ends with [`StreamEvent::Finished`], with
+    /// [`StopReason::Cancelled`](crate::StopReason::Cancelled) unless the answer was complete.
+    pub fn cancel(&self) {
+        match &self.source {
+            Source::Worker(request) => request.cancel(),
+            #[cfg(feature = "test-support")]
+            Source::Fake(_) => {}
+        }
+    }
+
+    #[cfg(feature = "test-support")]
+    pub(crate) fn from_events(events: Vec<StreamEvent>) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        for event in events {
+            // The receiver is held right here.
+            sender.send(event).ok();
+        }
+        Self {
+            source: Source::Fake(receiver),
+        }
+    }
+}
+
+impl std::fmt::Debug for TokenStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenStream").finish_non_exhaustive()
+    }
+}
+
+/// Lists the devices that models can run on. Starts a worker for it and ends it.
+///
+/// # Errors
+/// [`EngineError::Start`], [`EngineError::StartTimeout`], [`EngineError::Worker`] when there is no usable processor code,
+/// [`EngineError::WorkerDied`] when a driver takes the worker down.
+pub async fn devices(worker: &WorkerCommand) -> Result<Vec<Device>, EngineError> {
+    Connection::list_devices(worker).await
+}
+
+struct ProcessEngine {
+    worker: WorkerCommand,
+    spec: ModelSpec,
+    connection: Mutex<Option<Arc<Connection>>>,
+}
+
+impl ProcessEngine {
+    /// The connection to a worker that holds the model, a fresh one if need be.
+    ///
+    /// The lock is held while a worker starts: whoever comes meanwhile waits for the same one.
+    async fn connection(&self) -> Result<Arc<Connection>, EngineError> {
+        let mut slot = self.connection.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_closed()) {
+            return Ok(Arc::clone(connection));
+        }
+        *slot = None;
+        let connection = Arc::new(Connection::open(&self.worker, &self.spec).await?);
+        *slot = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    async fn embed(&self, texts: Vec<String>) -> Result<Embeddings, EngineError> {
+        // Similar lengths together: texts of one batch are then computed in parallel without waiting for a long one.
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&index| std::cmp::Reverse(texts[index].len()));
+        let mut texts: Vec<Option<String>> = texts.into_iter().map(Some).collect();
+        let mut embeddings = Embeddings {
+            vectors: vec![Vec::new(); texts.len()],
+            tokens: 0,
+            windows_split: 0,
+        };
+        let sizes = order
+            .iter()
+            .map(|&index| texts[index].as_ref().map_or(0, String::len));
+        let batches = batch_ends(sizes, EMBED_BATCH_TEXTS, EMBED_BATCH_BYTES);
+        let mut begin = 0;
+        for end in batches {
+            let batch = &order[begin..end];
+            let texts = batch
+                .iter()
+                .filter_map(|&index| texts[index].take())
+                .collect();
+            let connection = self.connection().await?;
+            match connection
+                .send(|id| ToWorker::Embed { id, texts })?
+                .reply()
+                .await?
+            {
+                FromWorker::Embedded {
+                    vectors,
+                    tokens,
+                    windows_split,
+                    ..
+                } if vectors.len() == batch.len() => {
+                    embeddings.tokens += tokens;
+                    embeddings.windows_split += windows_split;
+                    for (&index, vector) in batch.iter().zip(vectors) {
+                        embeddings.vectors[index] = vector;
+                    }
+                }
+                other => return Err(unexpected(&other)),
+            }
+            begin = end;
+        }
+        Ok(embeddings)
+    }
+
+    async fn count_tokens(&self, texts: Vec<String>) -> Result<Vec<usize>, EngineError> {
+        let mut all = Vec::with_capacity(texts.len());
+        let ends = batch_ends(texts.iter().map(String::len), usize::MAX, COUNT_BATCH_BYTES);
+        let mut rest = texts.into_iter();
+        for end in ends {
+            let texts: Vec<String> = rest.by_ref().take(end - all.len()).collect();
+            let wanted = texts.len();
+            let connection = self.connection().await?;
+            let counts = counts(connection.send(|id| ToWorker::CountTokens { id, texts })?).await?;
+            if counts.len() != wanted {
+                return Err(EngineError::Protocol {
+                    reason: "a wrong number of counts".into(),
+                });
+            }
+            all.extend(counts);
+        }
+        Ok(all)
+    }
+}
+
+async fn counts(mut request: Request) -> Result<Vec<usize>, EngineError> {
+    match request.reply().await? {
+        FromWorker::Counted { counts, .. } => Ok(counts),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(reply: &Reply) -> EngineError {
+    let reason = match reply {
+        FromWorker::Accepted { .. } => "an unexpected acceptance",
+        FromWorker::Event { .. } => "an unexpected event",
+        FromWorker::Embedded { .. } => "a wrong number of vectors",
+        FromWorker::Counted { .. } => "an unexpected count",
+        _ => "an unexpected message",
+    };
+    EngineError::Protocol {
+        reason: reason.into(),
+    }
+}
+
+/// Where batches end when at most so many things of at most so many bytes go together; one thing always fits.
+fn batch_ends(
+    sizes: impl Iterator<Item = usize>,
+    max_count: usize,
+    max_bytes: usize,
+) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let (mut count, mut bytes, mut position) = (0, 0, 0);
+    for size in sizes {
+        if count > 0 && (count >= max_count || bytes + size > max_bytes) {
+            ends.push(position);
+            (count, bytes) = (0, 0);
+        }
+        (count, bytes, position) = (count + 1, bytes + size, position + 1);
+    }
+    if count > 0 {
+        ends.push(position);
+    }
+    ends
+}
+
+/// Texts per batch sent to an embedder. A batch of 32 passages takes about 2 s on two older cores, which is the longest
+/// that a query asked meanwhile waits, and long enough that the pipe costs nothing.
+const EMBED_BATCH_TEXTS: usize = 32;
+/// Bytes of text per batch: 32 passages of about 1 kB.
+const EMBED_BATCH_BYTES: usize = 32 * 1024;
+/// Bytes of text counted at once; far below [`MAX_FRAME_BYTES`](crate::MAX_FRAME_BYTES) even when every byte is escaped.
+const COUNT_BATCH_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_end_at_the_first_bound_and_cover_everything() {
+        let ends = |sizes: &[usize], count, bytes| batch_ends(sizes.iter().copied(), count, bytes);
+        assert_eq!(ends(&[], 2, 10), [0usize; 0]);
+        assert_eq!(ends(&[1, 1, 1], 2, 10), [2, 3]);
+        assert_eq!(ends(&[6, 5, 5], 9, 10), [1, 3]);
+        assert_eq!(ends(&[50, 1, 50], 9, 10), [1, 2, 3]);
+        assert_eq!(ends(&[0, 0], 9, 0), [2]);
+    }
+
+    #[test]
+    fn a_handle_can_be_shared_between_tasks() {
+        fn shared<T: Send + Sync + Clone + 'static>() {}
+        fn sent<T: Send + 'static>() {}
+        shared::<EngineHandle>();
+        sent::<TokenStream>();
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_gives_an_error_in_words() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let worker = WorkerCommand { program: "/nowhere/satchel".into(), args: Vec::new() };
+            let spec = ModelSpec {
+                path: "/nowhere/model.gguf".into(),
+                role: crate::Role::Embedder,
+                threads: None,
+                gpu_layers: 0,
+            };
+            let engine = EngineHandle::new(worker, spec);
+            let error = engine.embed(vec!["text".into()]).await.unwrap_err();
+            assert!(matches!(&error, EngineError::Start { program, .. } if program == "/nowhere/satchel"), "{error}");
+            assert_eq!(engine.worker_pid(), None);
+        });
+    }
+}

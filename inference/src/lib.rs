@@ -1,0 +1,76 @@
+//! Runs language models through llama.cpp, each in a worker process of its own.
+//!
+//! llama.cpp aborts its process on bad input, drivers of GPUs crash, memory runs out: each of these ends one worker, is
+//! reported as one failed request, and the next request starts a fresh worker. The program that holds an
+//! [`EngineHandle`] never runs a line of C++.
+//!
+//! Never: reads a document by itself, opens a network connection, trusts a file (the caller checks models first), or
+//! writes what is asked and answered into a log.
+//!
+//! # Map, top down
+//! - Program side: [`EngineHandle`] (`handle`) holds a model by its [`ModelSpec`] (`request`); `connection` is one
+//!   running worker with its pipes; `worker_env` is what a worker is started in; errors are in `error`.
+//! - Between: `protocol` (messages) in `frame` (length and JSON).
+//! - Worker side: [`run_worker`] (`worker`) locks itself in (`sandbox`), loads processor code (`backends`), loads the
+//!   model (`engine`), then reads prompts (`prompt`, `chat_template`, `strftime`) and writes answers (`generate`,
+//!   `text_stream`) or embeds (`embed`). `device`, `threads`, `llama_log` and `stdio` are small helpers.
+//! - Tests: `fake` behind feature `test-support`.
+//!
+//! # Threads
+//! The program side starts none: it offers `async fn` and keeps the tasks of a connection in that connection, so that
+//! dropping the last handle ends worker and tasks. The worker has three: computing, reading, preparing.
+//!
+//! # Processor builds
+//! llama.cpp is built once for each generation of processors; the worker loads the best that runs here from the folder
+//! `backends` beside the program and tells which in [`ModelInfo::variant`]. To measure one against the other, set the
+//! environment variable `SATCHEL_CPU_VARIANT`, for example to `haswell`.
+
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod error;
+mod handle;
+mod request;
+
+mod connection;
+mod worker_env;
+
+mod frame;
+mod protocol;
+
+mod worker;
+
+mod backends;
+mod chat_template;
+mod device;
+mod embed;
+mod engine;
+mod generate;
+mod llama_log;
+mod prompt;
+mod sandbox;
+mod stdio;
+mod strftime;
+mod text_stream;
+mod threads;
+
+#[cfg(test)]
+mod measure;
+
+#[cfg(feature = "test-support")]
+pub mod fake;
+
+pub use device::{Device, DeviceKind};
+pub use embed::MAX_EMBED_WINDOW_TOKENS;
+pub use error::{EngineError, LoadError};
+pub use frame::MAX_FRAME_BYTES;
+pub use generate::PROMPT_CHUNK_TOKENS;
+pub use handle::{EngineHandle, TokenStream, WorkerCommand, devices};
+pub use request::{
+    ChatMessage, ChatRole, Embeddings, GenerateRequest, ModelInfo, ModelSpec, Role, Sampling,
+    StopReason, StreamEvent, TokenUsage,
+};
+pub use worker::run_worker;
+
+// Makes Cargo build this crate anew for another clone that shares the build folder: `.cargo/config.toml`.
+const _: Option<&str> = option_env!("SATCHEL_CHECKOUT");

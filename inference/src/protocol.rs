@@ -1,0 +1,223 @@
+//! The messages between the program and its worker.
+//!
+//! A private language of two processes of the same version: no compatibility is promised, and nothing here is stored.
+//! Order: the program sends [`ToWorker::Load`] or [`ToWorker::Devices`] first and nothing else before the reply; then
+//! requests with ids of its choice, as many at a time as it likes. The worker answers each id with one `Failed` or with
+//! its result; for a generation `Accepted`, then events, the last one [`StreamEvent::Finished`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::Device;
+use crate::error::{EngineError, LoadError};
+use crate::request::{ChatMessage, GenerateRequest, ModelInfo, ModelSpec, StreamEvent};
+
+/// From the program to the worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToWorker {
+    /// First message: hold this model from now on.
+    Load(ModelSpec),
+    /// First message: say which devices there are and end.
+    Devices,
+    /// Write an answer.
+    Generate { id: u64, request: GenerateRequest },
+    /// Make vectors.
+    Embed { id: u64, texts: Vec<String> },
+    /// Count the tokens of each text, without any that the model adds by itself.
+    CountTokens { id: u64, texts: Vec<String> },
+    /// Count the tokens of a whole prompt, template included.
+    CountPromptTokens { id: u64, messages: Vec<ChatMessage> },
+    /// Stop working on this id, queued or running. Unknown ids are ignored: the answer may be on its way.
+    Cancel { id: u64 },
+}
+
+/// From the worker to the program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromWorker {
+    /// The processor code is loaded; loading the model begins. Also the answer to `Devices`.
+    Ready { devices: Vec<Device> },
+    /// There is no processor code that can be used. The worker ends.
+    Unusable { reason: String },
+    /// The model is loaded.
+    Loaded(ModelInfo),
+    /// The model is not loaded. The worker ends.
+    LoadFailed(LoadError),
+    /// The prompt fits and is queued.
+    Accepted { id: u64 },
+    /// Progress of a generation.
+    Event { id: u64, event: StreamEvent },
+    /// The vectors of one request, in the order of its texts.
+    Embedded {
+        id: u64,
+        vectors: Vec<Vec<f32>>,
+        tokens: usize,
+        windows_split: usize,
+    },
+    /// Counts, in the order of the texts; one number for a prompt.
+    Counted { id: u64, counts: Vec<usize> },
+    /// The request failed; the worker goes on.
+    Failed { id: u64, error: RequestError },
+}
+
+impl FromWorker {
+    /// The request that this message belongs to; `None` for those about the worker itself.
+    pub(crate) fn request_id(&self) -> Option<u64> {
+        match self {
+            Self::Accepted { id }
+            | Self::Event { id, .. }
+            | Self::Embedded { id, .. }
+            | Self::Counted { id, .. }
+            | Self::Failed { id, .. } => Some(*id),
+            Self::Ready { .. } | Self::Unusable { .. } | Self::Loaded(_) | Self::LoadFailed(_) => {
+                None
+            }
+        }
+    }
+
+    /// Whether nothing more follows for this request.
+    pub(crate) fn is_last(&self) -> bool {
+        match self {
+            Self::Accepted { .. } => false,
+            Self::Event { event, .. } => matches!(event, StreamEvent::Finished { .. }),
+            _ => true,
+        }
+    }
+}
+
+/// Why one request failed, as the worker knows it. Becomes an [`EngineError`] on the other side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RequestError {
+    PromptTooLong {
+        prompt_tokens: usize,
+        context_len_tokens: usize,
+    },
+    NoMessages,
+    Template {
+        reason: String,
+    },
+    NotAChatModel,
+    NotAnEmbedder,
+    Compute {
+        reason: String,
+    },
+    ZeroVector,
+    Cancelled,
+    TooLarge {
+        bytes: usize,
+    },
+}
+
+impl From<RequestError> for EngineError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::PromptTooLong {
+                prompt_tokens,
+                context_len_tokens,
+            } => Self::PromptTooLong {
+                prompt_tokens,
+                context_len_tokens,
+            },
+            RequestError::NoMessages => Self::NoMessages,
+            RequestError::Template { reason } => Self::Template { reason },
+            RequestError::NotAChatModel => Self::WrongRole {
+                loaded_as: "an embedder",
+                asked_for: "write answers",
+            },
+            RequestError::NotAnEmbedder => Self::WrongRole {
+                loaded_as: "a chat model",
+                asked_for: "make embeddings",
+            },
+            RequestError::Compute { reason } => Self::Compute { reason },
+            RequestError::ZeroVector => Self::ZeroVector,
+            // Only the one who cancelled could receive it, and that one has stopped listening.
+            RequestError::Cancelled => Self::Unloaded,
+            RequestError::TooLarge { bytes } => Self::RequestTooLarge {
+                bytes,
+                max_bytes: crate::frame::MAX_FRAME_BYTES,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame;
+    use crate::request::{ChatRole, Role, Sampling};
+
+    #[test]
+    fn every_request_survives_the_pipe() {
+        let request = GenerateRequest {
+            messages: vec![ChatMessage::new(ChatRole::User, "what is \"it\"?\n\u{0}")],
+            sampling: Sampling {
+                seed: Some(7),
+                ..Sampling::default()
+            },
+            max_output_tokens: 5,
+            stop: vec!["\n".into()],
+        };
+        let sent = ToWorker::Generate {
+            id: u64::MAX,
+            request: request.clone(),
+        };
+        let pipe = frame::encode(&sent).unwrap();
+        let Some(ToWorker::Generate {
+            id,
+            request: received,
+        }) = frame::read(&mut pipe.as_slice()).unwrap()
+        else {
+            panic!("another message came out");
+        };
+        assert_eq!((id, received), (u64::MAX, request));
+
+        let spec = ModelSpec {
+            path: "/models/a b.gguf".into(),
+            role: Role::Chat {
+                context_len_tokens: 4096,
+            },
+            threads: None,
+            gpu_layers: 0,
+        };
+        let pipe = frame::encode(&ToWorker::Load(spec.clone())).unwrap();
+        let Some(ToWorker::Load(received)) = frame::read(&mut pipe.as_slice()).unwrap() else {
+            panic!("another message came out");
+        };
+        assert_eq!(received, spec);
+    }
+
+    #[test]
+    fn only_the_last_event_ends_a_request() {
+        let text = FromWorker::Event {
+            id: 3,
+            event: StreamEvent::Text("a".into()),
+        };
+        assert_eq!(text.request_id(), Some(3));
+        assert!(!text.is_last());
+        assert!(!FromWorker::Accepted { id: 3 }.is_last());
+        assert!(
+            FromWorker::Failed {
+                id: 3,
+                error: RequestError::NoMessages
+            }
+            .is_last()
+        );
+        assert_eq!(
+            FromWorker::Ready {
+                devices: Vec::new()
+            }
+            .request_id(),
+            None
+        );
+    }
+
+    #[test]
+    fn a_request_error_tells_the_user_what_to_do() {
+        let error = EngineError::from(RequestError::PromptTooLong {
+            prompt_tokens: 900,
+            context_len_tokens: 512,
+        });
+        assert_eq!(
+            error.to_string(),
+            "the question and its passages are 900 tokens long, the model reads at most 512: shorten the question or choose a model with a longer context"
+        );
+    }
+}

@@ -1,0 +1,635 @@
+//! Judges the header of a GGUF file before llama.cpp may see the file.
+//!
+//! Each rule stands for a way in which llama.cpp ends the process or reads outside its memory. The rules are
+//! at least as strict as the loader of llama.cpp (`gguf.cpp`, `llama-vocab.cpp`, `llama-model.cpp`).
+//! Never proves that the weights make sense: that, and everything else, is why llama.cpp runs in a worker
+//! process. Start at [`check()`].
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::error::{GgufError, printable};
+use super::read::{Entry, Header, TensorInfo, Value, read_header};
+use super::summary::{GgufSummary, ModelKind, Pooling, quantisation_name};
+use super::{DEFAULT_ALIGNMENT_BYTES, ValueType, padded};
+
+/// Architectures that may be loaded: text models and embedders that llama.cpp 2026-11 runs from one file.
+///
+/// Left out on purpose: image, speech and diffusion models, encoder-decoders, adapters and drafts.
+pub const SUPPORTED_ARCHITECTURES: &[&str] = &[
+    "apertus",
+    "arcee",
+    "bert",
+    "bitnet",
+    "bloom",
+    "chatglm",
+    "cohere2",
+    "command-r",
+    "dbrx",
+    "deepseek",
+    "deepseek2",
+    "ernie4_5",
+    "ernie4_5-moe",
+    "eurobert",
+    "exaone",
+    "exaone4",
+    "falcon",
+    "falcon-h1",
+    "gemma",
+    "gemma-embedding",
+    "gemma2",
+    "gemma3",
+    "gemma3n",
+    "gemma4",
+    "glm4",
+    "glm4moe",
+    "gpt-oss",
+    "gpt2",
+    "gptneox",
+    "granite",
+    "granitehybrid",
+    "granitemoe",
+    "hunyuan-dense",
+    "hunyuan-moe",
+    "internlm2",
+    "jamba",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "lfm2",
+    "lfm2moe",
+    "llama",
+    "llama-embed",
+    "llama4",
+    "mamba",
+    "mamba2",
+    "minicpm",
+    "minicpm3",
+    "mistral3",
+    "mistral4",
+    "modern-bert",
+    "mpt",
+    "nemotron",
+    "nemotron_h",
+    "neo-bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "olmo",
+    "olmo2",
+    "olmoe",
+    "orion",
+    "phi2",
+    "phi3",
+    "phimoe",
+    "qwen",
+    "qwen2",
+    "qwen2moe",
+    "qwen3",
+    "qwen35",
+    "qwen35moe",
+    "qwen3moe",
+    "qwen3next",
+    "seed_oss",
+    "smollm3",
+    "stablelm",
+    "starcoder",
+    "starcoder2",
+    "xverse",
+];
+
+/// Architectures that only ever give vectors.
+const EMBEDDER_ARCHITECTURES: &[&str] = &[
+    "bert",
+    "eurobert",
+    "gemma-embedding",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "llama-embed",
+    "modern-bert",
+    "neo-bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+];
+
+/// Numbers of an architecture that llama.cpp asserts on, as (key, least, most, must it be there).
+///
+/// `block_count` and the expert numbers are `LLAMA_MAX_LAYERS` and `LLAMA_MAX_EXPERTS`; the others are far
+/// above any real model.
+const ARCHITECTURE_NUMBERS: &[(&str, u64, u64, bool)] = &[
+    ("block_count", 1, 512, true),
+    ("context_length", 1, 1 << 28, true),
+    ("embedding_length", 1, 1 << 17, true),
+    ("attention.head_count", 0, 4096, false),
+    ("attention.head_count_kv", 0, 4096, false),
+    ("attention.key_length", 1, 1 << 16, false),
+    ("attention.value_length", 1, 1 << 16, false),
+    ("feed_forward_length", 0, 1 << 20, false),
+    ("expert_count", 0, 1024, false),
+    ("expert_used_count", 0, 1024, false),
+    ("nextn_predict_layers", 0, 512, false),
+    ("rope.dimension_count", 0, 1 << 16, false),
+    ("pooling_type", 0, 4, false),
+];
+
+/// Types that entries of the tokenizer must have where they are present; `true` marks a list.
+const TOKENIZER_TYPES: &[(&str, bool, &[ValueType])] = &[
+    ("tokenizer.ggml.model", false, &[ValueType::String]),
+    ("tokenizer.ggml.pre", false, &[ValueType::String]),
+    ("tokenizer.ggml.tokens", true, &[ValueType::String]),
+    ("tokenizer.ggml.token_type", true, &[ValueType::Int32]),
+    (
+        "tokenizer.ggml.scores",
+        true,
+        &[ValueType::Float32, ValueType::Int32],
+    ),
+    ("tokenizer.ggml.merges", true, &[ValueType::String]),
+    (
+        "tokenizer.ggml.precompiled_charsmap",
+        true,
+        &[ValueType::Uint8, ValueType::Int8],
+    ),
+    ("tokenizer.ggml.suppress_tokens", true, &[ValueType::Int32]),
+    (
+        "tokenizer.ggml.token_type_count",
+        false,
+        &[ValueType::Uint32],
+    ),
+    ("tokenizer.chat_template", false, &[ValueType::String]),
+];
+
+/// The token type of a token that stands for one byte.
+const BYTE_TOKEN_TYPE: i32 = 6;
+
+/// Checks the header of the GGUF file at `path` and tells what it says.
+///
+/// Reads the header only (a few MiB at most for real models), so it takes milliseconds whatever the size of
+/// the model. Blocks on disk reads.
+///
+/// # Errors
+/// [`GgufError`] says in words what is wrong and what to do; the file is not changed.
+///
+/// # Examples
+/// ```
+/// # use satchel_models::gguf::{check, GgufError};
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("page.gguf");
+/// std::fs::write(&path, "<!DOCTYPE html>")?;
+/// assert!(matches!(check(&path), Err(GgufError::NotGguf { .. })));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn check(path: &Path) -> Result<GgufSummary, GgufError> {
+    // Asked before opening: opening a pipe would wait for its other end.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(GgufError::NotAFile);
+    }
+    let file = File::open(path)?;
+    let file_bytes = file.metadata()?.len();
+    check_reader(file, file_bytes)
+}
+
+/// [`check()`] on anything that can be read, which has `file_bytes` bytes in all; for tests and fuzzing.
+///
+/// # Errors
+/// As [`check()`].
+pub fn check_reader(input: impl Read, file_bytes: u64) -> Result<GgufSummary, GgufError> {
+    let header = read_header(input, file_bytes)?;
+    let facts = Facts { header: &header };
+    let architecture = facts.architecture()?;
+    facts.check_is_whole_model()?;
+    facts.check_architecture_numbers(&architecture)?;
+    let vocabulary_len = facts.check_tokenizer()?;
+    facts.check_tensor_places(file_bytes)?;
+    facts.check_token_embeddings(&architecture, vocabulary_len)?;
+    facts.summary(architecture, vocabulary_len, file_bytes)
+}
+
+/// The rules, each over one part of the header.
+struct Facts<'a> {
+    header: &'a Header,
+}
+
+impl Facts<'_> {
+    fn architecture(&self) -> Result<String, GgufError> {
+        let architecture = self
+            .text("general.architecture")?
+            .ok_or_else(|| GgufError::metadata("general.architecture", "is missing"))?;
+        if SUPPORTED_ARCHITECTURES.contains(&architecture.as_str()) {
+            Ok(architecture)
+        } else if matches!(architecture.as_str(), "clip" | "mmproj") {
+            Err(GgufError::NotAModel {
+                what: "it is the image part of another model; choose that model's main file",
+            })
+        } else {
+            Err(GgufError::UnknownArchitecture { architecture })
+        }
+    }
+
+    fn check_is_whole_model(&self) -> Result<(), GgufError> {
+        match self.text("general.type")?.as_deref() {
+            Some("adapter") => {
+                return Err(GgufError::NotAModel {
+                    what: "it is an adapter (LoRA); choose a whole model",
+                });
+            }
+            Some("mmproj") => {
+                return Err(GgufError::NotAModel {
+                    what: "it is the image part of another model; choose that model's main file",
+                });
+            }
+            Some("imatrix") => {
+                return Err(GgufError::NotAModel {
+                    what: "it is an importance matrix; choose the model itself",
+                });
+            }
+            _ => {}
+        }
+        if self.number("split.count")?.is_some_and(|parts| parts > 1) {
+            return Err(GgufError::NotAModel {
+                what: "it is one part of several; join them with llama-gguf-split --merge, then import the result",
+            });
+        }
+        Ok(())
+    }
+
+    fn check_architecture_numbers(&self, architecture: &str) -> Result<(), GgufError> {
+        for &(name, least, most, required) in ARCHITECTURE_NUMBERS {
+            let key = format!("{architecture}.{name}");
+            // Some architectures give one number for each layer; llama.cpp checks those lists itself.
+            if !required && self.is_list(&key) {
+                continue;
+            }
+            match self.number(&key)? {
+                None if required => return Err(GgufError::metadata(key, "is missing")),
+                None => {}
+                Some(value) if value < least => {
+                    return Err(GgufError::metadata(key, "is too small"));
+                }
+                Some(value) if value > most => {
+                    return Err(GgufError::metadata(key, "is larger than in any real model"));
+                }
+                Some(_) => {}
+            }
+        }
+        let experts = self.number_unless_list(&format!("{architecture}.expert_count"))?;
+        let used_key = format!("{architecture}.expert_used_count");
+        match (
+            experts.unwrap_or(0),
+            self.number_unless_list(&used_key)?.unwrap_or(0),
+        ) {
+            (0, 0) => Ok(()),
+            (_, 0) if self.is_list(&used_key) => Ok(()),
+            (experts, used) if used >= 1 && used <= experts => Ok(()),
+            _ => Err(GgufError::metadata(
+                used_key,
+                "does not go with the number of experts",
+            )),
+        }
+    }
+
+    /// Checks the tokenizer and gives the length of the vocabulary.
+    fn check_tokenizer(&self) -> Result<usize, GgufError> {
+        for &(key, list, allowed) in TOKENIZER_TYPES {
+            let Some(entry) = self.header.metadata.get(key) else {
+                continue;
+            };
+            let kind = match entry.value {
+                Value::Array { element, .. } if list => element,
+                _ if !list => entry.kind,
+                _ => return Err(GgufError::metadata(key, "must be a list")),
+            };
+            if !allowed.contains(&kind) {
+                return Err(GgufError::metadata(key, "has the wrong type"));
+            }
+        }
+        self.check_tokenizer_numbers()?;
+
+        let model = self
+            .text("tokenizer.ggml.model")?
+            .ok_or_else(|| GgufError::metadata("tokenizer.ggml.model", "is missing"))?;
+        let tokens = self
+            .header
+            .tokens
+            .as_ref()
+            .filter(|tokens| !tokens.is_byte.is_empty())
+            .ok_or_else(|| GgufError::metadata("tokenizer.ggml.tokens", "is missing or empty"))?;
+        if tokens.has_duplicates {
+            return Err(GgufError::metadata(
+                "tokenizer.ggml.tokens",
+                "has the same token twice",
+            ));
+        }
+        let vocabulary_len = tokens.is_byte.len();
+        for key in ["tokenizer.ggml.scores", "tokenizer.ggml.token_type"] {
+            if self
+                .list_len(key)
+                .is_some_and(|len| len != vocabulary_len as u64)
+            {
+                return Err(GgufError::metadata(key, "is not as long as the vocabulary"));
+            }
+        }
+        if let Some(types) = &self.header.token_types {
+            let lying = types
+                .iter()
+                .zip(&tokens.is_byte)
+                .any(|(kind, is_byte)| *kind == BYTE_TOKEN_TYPE && !is_byte);
+            if lying {
+                return Err(GgufError::metadata(
+                    "tokenizer.ggml.tokens",
+                    "has a byte token that is not written as <0x41>",
+                ));
+            }
+        }
+        self.check_special_tokens(&model, vocabulary_len)?;
+        Ok(vocabulary_len)
+    }
+
+    /// Ids and counts of the tokenizer are unsigned, switches are Booleans.
+    fn check_tokenizer_numbers(&self) -> Result<(), GgufError> {
+        for (key, entry) in self.header.metadata.range("tokenizer.ggml.".to_owned()..) {
+            let Some(name) = key.strip_prefix("tokenizer.ggml.") else {
+                break;
+            };
+            if name.ends_with("_token_id")
+                && !matches!(entry.kind, ValueType::Uint32 | ValueType::Int32)
+            {
+                return Err(GgufError::metadata(key, "must be a 32-bit number"));
+            }
+            let switch = name.starts_with("add_") || name == "remove_extra_whitespaces";
+            if switch && entry.kind != ValueType::Bool {
+                return Err(GgufError::metadata(key, "must be true or false"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A WordPiece tokenizer ends the process at the first text when it has no start or separator token.
+    fn check_special_tokens(
+        &self,
+        tokenizer_model: &str,
+        vocabulary_len: usize,
+    ) -> Result<(), GgufError> {
+        if tokenizer_model != "bert" {
+            return Ok(());
+        }
+        for (key, default) in [
+            ("tokenizer.ggml.bos_token_id", 101),
+            ("tokenizer.ggml.seperator_token_id", 102),
+        ] {
+            let id = self.number(key)?.unwrap_or(default);
+            if id >= vocabulary_len as u64 {
+                return Err(GgufError::metadata(key, "is not in the vocabulary"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every tensor starts where the one before it ended, padded, and the last one ends inside the file.
+    fn check_tensor_places(&self, file_bytes: u64) -> Result<(), GgufError> {
+        let alignment = self.alignment()?;
+        let too_large =
+            |tensor: &TensorInfo| GgufError::tensor(&tensor.name, "is larger than any file");
+        let data_start = padded(self.header.header_bytes, alignment).ok_or(GgufError::CutOff {
+            promised_bytes: u64::MAX,
+            file_bytes,
+        })?;
+        let mut next_offset = 0_u64;
+        let mut end_of_data = data_start;
+        for tensor in &self.header.tensors {
+            if tensor.offset != next_offset {
+                return Err(GgufError::tensor(
+                    &tensor.name,
+                    "does not start where the one before it ends",
+                ));
+            }
+            let bytes = tensor_bytes(tensor)?;
+            end_of_data = data_start
+                .checked_add(tensor.offset)
+                .and_then(|start| start.checked_add(bytes))
+                .ok_or_else(|| too_large(tensor))?;
+            next_offset = padded(bytes, alignment)
+                .and_then(|step| tensor.offset.checked_add(step))
+                .ok_or_else(|| too_large(tensor))?;
+        }
+        if end_of_data > file_bytes {
+            return Err(GgufError::CutOff {
+                promised_bytes: end_of_data,
+                file_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    fn alignment(&self) -> Result<u64, GgufError> {
+        const KEY: &str = "general.alignment";
+        const MAX_ALIGNMENT_BYTES: u64 = 4096;
+        let Some(entry) = self.header.metadata.get(KEY) else {
+            return Ok(DEFAULT_ALIGNMENT_BYTES);
+        };
+        match (entry.kind, &entry.value) {
+            (ValueType::Uint32, Value::Unsigned(value))
+                if value.is_power_of_two() && *value <= MAX_ALIGNMENT_BYTES =>
+            {
+                Ok(*value)
+            }
+            _ => Err(GgufError::metadata(KEY, "is not a power of two up to 4096")),
+        }
+    }
+
+    /// The table of token vectors must be as wide as the model and as long as the vocabulary.
+    fn check_token_embeddings(
+        &self,
+        architecture: &str,
+        vocabulary_len: usize,
+    ) -> Result<(), GgufError> {
+        const NAME: &str = "token_embd.weight";
+        let tensor = self
+            .header
+            .tensors
+            .iter()
+            .find(|tensor| tensor.name == NAME)
+            .ok_or_else(|| {
+                GgufError::tensor(NAME, "is missing; the file may hold only a vocabulary")
+            })?;
+        let width = self.number(&format!("{architecture}.embedding_length"))?;
+        if tensor.dimensions != [width.unwrap_or(0), vocabulary_len as u64, 1, 1] {
+            return Err(GgufError::tensor(
+                NAME,
+                "does not go with the size of the vocabulary and of the model",
+            ));
+        }
+        Ok(())
+    }
+
+    fn summary(
+        &self,
+        architecture: String,
+        vocabulary_len: usize,
+        file_bytes: u64,
+    ) -> Result<GgufSummary, GgufError> {
+        let of_architecture = |name: &str| {
+            self.number(&format!("{architecture}.{name}"))
+                .map(|n| n.unwrap_or(0))
+        };
+        let pooling = self
+            .number(&format!("{architecture}.pooling_type"))?
+            .and_then(Pooling::from_number);
+        let parameters = self.header.tensors.iter().map(elements).sum();
+        Ok(GgufSummary {
+            kind: kind(&architecture, pooling),
+            name: self.display_text("general.name")?,
+            parameters,
+            quantisation: self.quantisation()?,
+            context_len_tokens: as_u32(of_architecture("context_length")?),
+            embedding_dim: as_u32(of_architecture("embedding_length")?) as usize,
+            block_count: as_u32(of_architecture("block_count")?),
+            vocabulary_len,
+            has_chat_template: self.header.metadata.contains_key("tokenizer.chat_template"),
+            pooling,
+            license: self.display_text("general.license")?,
+            tensor_count: self.header.tensors.len(),
+            file_bytes,
+            architecture,
+        })
+    }
+
+    /// From `general.file_type`, else the format that holds the most weights.
+    fn quantisation(&self) -> Result<String, GgufError> {
+        if let Some(name) = self
+            .number("general.file_type")?
+            .and_then(quantisation_name)
+        {
+            return Ok(name.to_owned());
+        }
+        let mut weights: Vec<(&str, u64)> = Vec::new();
+        for tensor in &self.header.tensors {
+            match weights
+                .iter_mut()
+                .find(|(name, _)| *name == tensor.kind.name())
+            {
+                Some((_, sum)) => *sum += elements(tensor),
+                None => weights.push((tensor.kind.name(), elements(tensor))),
+            }
+        }
+        Ok(weights
+            .iter()
+            .max_by_key(|(_, sum)| *sum)
+            .map_or("unknown", |(name, _)| name)
+            .to_owned())
+    }
+
+    fn entry(&self, key: &str) -> Option<&Entry> {
+        self.header.metadata.get(key)
+    }
+
+    fn is_list(&self, key: &str) -> bool {
+        self.list_len(key).is_some()
+    }
+
+    fn list_len(&self, key: &str) -> Option<u64> {
+        match self.entry(key)?.value {
+            Value::Array { len, .. } => Some(len),
+            _ => None,
+        }
+    }
+
+    fn number(&self, key: &str) -> Result<Option<u64>, GgufError> {
+        match self.entry(key).map(|entry| &entry.value) {
+            None => Ok(None),
+            Some(Value::Unsigned(value)) => Ok(Some(*value)),
+            Some(Value::Signed(value)) => u64::try_from(*value)
+                .map(Some)
+                .map_err(|_| GgufError::metadata(key, "is negative")),
+            Some(_) => Err(GgufError::metadata(key, "must be a number")),
+        }
+    }
+
+    fn number_unless_list(&self, key: &str) -> Result<Option<u64>, GgufError> {
+        if self.is_list(key) {
+            Ok(None)
+        } else {
+            self.number(key)
+        }
+    }
+
+    fn text(&self, key: &str) -> Result<Option<String>, GgufError> {
+        match self.entry(key).map(|entry| &entry.value) {
+            None => Ok(None),
+            Some(Value::Text { start, len_bytes }) if *len_bytes <= 1024 => {
+                Ok(Some(printable(start)))
+            }
+            Some(Value::Text { .. }) => Err(GgufError::metadata(key, "is far too long")),
+            Some(_) => Err(GgufError::metadata(key, "must be a text")),
+        }
+    }
+
+    /// A text that only people read; too long or empty is no error.
+    fn display_text(&self, key: &str) -> Result<Option<String>, GgufError> {
+        match self.entry(key).map(|entry| &entry.value) {
+            Some(Value::Text { start, .. }) => {
+                Ok(Some(printable(start)).filter(|text| !text.is_empty()))
+            }
+            Some(_) => Err(GgufError::metadata(key, "must be a text")),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Bytes of a tensor, or why its dimensions cannot be true.
+fn tensor_bytes(tensor: &TensorInfo) -> Result<u64, GgufError> {
+    if !tensor.dimensions[0].is_multiple_of(tensor.kind.block_len()) {
+        return Err(GgufError::tensor(
+            &tensor.name,
+            "has rows that do not fill whole blocks of its number format",
+        ));
+    }
+    tensor
+        .dimensions
+        .iter()
+        .try_fold(1_u64, |product, dimension| product.checked_mul(*dimension))
+        .filter(|elements| *elements <= i64::MAX as u64)
+        .and_then(|elements| tensor.kind.bytes_for(elements))
+        .ok_or_else(|| GgufError::tensor(&tensor.name, "is larger than any file"))
+}
+
+/// Elements of a tensor whose product is known not to overflow.
+fn elements(tensor: &TensorInfo) -> u64 {
+    tensor.dimensions.iter().product()
+}
+
+fn kind(architecture: &str, pooling: Option<Pooling>) -> ModelKind {
+    match pooling {
+        Some(Pooling::Rank) => ModelKind::Reranker,
+        Some(Pooling::Mean | Pooling::Cls | Pooling::Last) => ModelKind::Embedder,
+        _ if EMBEDDER_ARCHITECTURES.contains(&architecture) => ModelKind::Embedder,
+        _ => ModelKind::Chat,
+    }
+}
+
+/// For numbers that a rule has already bounded below 2^32.
+fn as_u32(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_allow_list_is_sorted_and_holds_every_embedder() {
+        assert!(SUPPORTED_ARCHITECTURES.is_sorted());
+        for architecture in EMBEDDER_ARCHITECTURES {
+            assert!(
+                SUPPORTED_ARCHITECTURES.contains(architecture),
+                "{architecture}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_pooling_decides_the_kind_of_a_chat_architecture() {
+        assert_eq!(kind("qwen3", Some(Pooling::Last)), ModelKind::Embedder);
+        assert_eq!(kind("qwen3", None), ModelKind::Chat);
+        assert_eq!(kind("bert", None), ModelKind::Embedder);
+        assert_eq!(kind("bert", Some(Pooling::Rank)), ModelKind::Reranker);
+    }
+}

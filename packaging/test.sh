@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Builds, obtains the starter models, and runs every test of the workspace. `make test` calls it.
+#
+#   packaging/test.sh PATH-OF-SATCHEL
+#
+# Needs CARGO_TARGET_DIR, which the Makefile sets. Leaves nothing behind outside the build folder,
+# the folder of models and the temporary folder of whoever kills it with -9.
+set -euo pipefail
+
+satchel=$1
+workspace=(--locked --workspace)
+
+# Clones that share the build folder also share the place of the finished program, and the tests
+# start that program: one `make test` at a time. The lock goes with its holder, however that ends.
+if [ -z "${SATCHEL_TEST_LOCKED:-}" ] && command -v flock >/dev/null; then
+  mkdir -p "$CARGO_TARGET_DIR"
+  lock=$CARGO_TARGET_DIR/satchel-test.lock
+  flock --nonblock "$lock" true || echo "Another 'make test' uses $CARGO_TARGET_DIR; waiting for it."
+  SATCHEL_TEST_LOCKED=1 exec flock --close "$lock" "$0" "$@"
+fi
+
+# Fetches the sources of all systems, not of this one alone: the tests read every crate's licence.
+echo "==> 2/4 Sources and build"
+cargo fetch --locked
+cargo build "${workspace[@]}" --bins
+
+echo "==> 3/4 Starter models"
+packaging/starter-models.sh "$satchel"
+
+# Sockets live in the runtime folder, which a service or a container does not always have.
+runtime=''
+if [ -z "${XDG_RUNTIME_DIR:-}" ] || [ ! -w "$XDG_RUNTIME_DIR" ]; then
+  runtime=$(mktemp -d "${TMPDIR:-/tmp}/satchel-runtime.XXXXXX")
+  trap 'rm -rf "$runtime"' EXIT
+  export XDG_RUNTIME_DIR=$runtime
+fi
+
+echo "==> 4/4 Tests"
+cargo test "${workspace[@]}" --no-fail-fast

@@ -1,0 +1,147 @@
+//! What a frame of an Automerge log holds: a snapshot or changes, and the heads they must lead to.
+//!
+//! `load_incremental` says `Ok` when it could use only a part, so the recorded heads are compared every time.
+//! Pure. Start at [`load`].
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 0 | 1 = snapshot of the whole document, 2 = changes since the frame before |
+//! | 1 | number of heads `n`, 1..=255 |
+//! | 2..2+32n | heads after this frame, ascending |
+//! | then | Automerge bytes: one document chunk, or change chunks |
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use automerge::{Automerge, ChangeHash, LoadOptions, OnPartialLoad};
+
+use super::LoadError;
+
+const SNAPSHOT: u8 = 1;
+const CHANGES: u8 = 2;
+const HASH_BYTES: usize = 32;
+
+/// Packs the whole document.
+pub(crate) fn pack_snapshot(doc: &Automerge) -> Vec<u8> {
+    pack(SNAPSHOT, doc, &doc.save())
+}
+
+/// Packs the changes after `heads`; `None` when there are none.
+pub(crate) fn pack_changes(doc: &Automerge, heads: &[ChangeHash]) -> Option<Vec<u8>> {
+    // Unlike `save_after`, this compresses long changes.
+    let changes: Vec<u8> = doc
+        .get_changes(heads)
+        .iter_mut()
+        .flat_map(|change| change.bytes().into_owned())
+        .collect();
+    (!changes.is_empty()).then(|| pack(CHANGES, doc, &changes))
+}
+
+fn pack(tag: u8, doc: &Automerge, bytes: &[u8]) -> Vec<u8> {
+    let heads = doc.get_heads();
+    let count = u8::try_from(heads.len()).expect("documents are merged long before 255 branches");
+    let mut frame = Vec::with_capacity(2 + heads.len() * HASH_BYTES + bytes.len());
+    frame.extend([tag, count]);
+    for head in &heads {
+        frame.extend_from_slice(&head.0);
+    }
+    frame.extend_from_slice(bytes);
+    frame
+}
+
+/// Loads a document from the frames of its log.
+///
+/// # Errors
+/// [`LoadError`]; panics inside Automerge are caught.
+pub(crate) fn load(frames: &[Vec<u8>]) -> Result<Automerge, LoadError> {
+    // The frames are dropped with the document when it panics, so nothing half-changed is seen.
+    catch_unwind(AssertUnwindSafe(|| load_frames(frames))).map_err(|_| LoadError::Panicked)?
+}
+
+fn load_frames(frames: &[Vec<u8>]) -> Result<Automerge, LoadError> {
+    let mut parts = frames
+        .iter()
+        .map(|frame| unpack(frame))
+        .collect::<Option<Vec<_>>>();
+    let parts = parts.as_mut().ok_or(LoadError::Frame)?;
+    let Some((first, rest)) = parts.split_first() else {
+        return Err(LoadError::Frame);
+    };
+    let options = LoadOptions::new().on_partial_load(OnPartialLoad::Error);
+    let mut doc = Automerge::load_with_options(first.bytes, options)?;
+    if let Some(last) = rest.last() {
+        check_heads(&doc, first)?;
+        let changes: Vec<u8> = rest.iter().flat_map(|part| part.bytes).copied().collect();
+        doc.load_incremental(&changes)?;
+        check_heads(&doc, last)?;
+    } else {
+        check_heads(&doc, first)?;
+    }
+    Ok(doc)
+}
+
+fn check_heads(doc: &Automerge, part: &Part<'_>) -> Result<(), LoadError> {
+    let heads = doc.get_heads();
+    if heads == part.heads {
+        Ok(())
+    } else {
+        Err(LoadError::OtherHeads)
+    }
+}
+
+struct Part<'a> {
+    heads: Vec<ChangeHash>,
+    bytes: &'a [u8],
+}
+
+fn unpack(frame: &[u8]) -> Option<Part<'_>> {
+    let (&[tag, count], rest) = frame.split_first_chunk::<2>()?;
+    if !matches!(tag, SNAPSHOT | CHANGES) || count == 0 {
+        return None;
+    }
+    let (heads, bytes) = rest.split_at_checked(usize::from(count) * HASH_BYTES)?;
+    let heads = heads
+        .chunks_exact(HASH_BYTES)
+        .map(|hash| ChangeHash(hash.try_into().expect("chunks have 32 bytes")))
+        .collect();
+    Some(Part { heads, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::TextDocument;
+    use serde_json::json;
+
+    fn frames() -> Vec<Vec<u8>> {
+        let mut document = TextDocument::new("one", &json!({})).unwrap();
+        let mut frames = vec![pack_snapshot(document.automerge())];
+        for text in ["one two", "one two three"] {
+            let heads = document.heads();
+            document.set_text(text).unwrap();
+            frames.extend(pack_changes(document.automerge(), &heads));
+        }
+        frames
+    }
+
+    #[test]
+    fn frames_lead_to_the_document_again() {
+        let doc = TextDocument::from_automerge(load(&frames()).unwrap()).unwrap();
+        assert_eq!(doc.text().unwrap(), "one two three");
+    }
+
+    /// `load_incremental` takes the changes it can use and says `Ok`: without the comparison of heads, a
+    /// missing frame would silently give an older text.
+    #[test]
+    fn a_missing_or_strange_frame_is_noticed() {
+        let whole = frames();
+        let without_middle = [whole[0].clone(), whole[2].clone()];
+        assert!(matches!(load(&without_middle), Err(LoadError::OtherHeads)));
+        let mut cut = whole.clone();
+        let last = cut[2].len() - 5;
+        cut[2].truncate(last);
+        assert!(load(&cut).is_err());
+        assert!(matches!(load(&[]), Err(LoadError::Frame)));
+        assert!(matches!(load(&[vec![1, 0]]), Err(LoadError::Frame)));
+        assert!(matches!(load(&[vec![9; 99]]), Err(LoadError::Frame)));
+    }
+}

@@ -1,0 +1,219 @@
+//! An Automerge document in a log file: loading, appending, compacting.
+//!
+//! A file begins with a snapshot and grows by changes. It is rewritten as one snapshot when it has grown, and the
+//! new file replaces the old one only after it was read back from the disk and leads to the same heads.
+//! Start at [`read`] and [`Journal`].
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use automerge::{Automerge, ChangeHash};
+
+use super::error::SaveError;
+use crate::document::{load, pack_changes, pack_snapshot};
+use crate::durable;
+use crate::log::{Appender, Damage, FileName, LogFile, MAX_FRAME_BYTES, Scan};
+use crate::seal::WorkspaceKeys;
+
+/// A log is compacted when the changes after its snapshot are longer than the snapshot and than this.
+///
+/// 64 KiB: below it a load is dominated by opening the file.
+const COMPACT_MIN_TAIL_BYTES: u64 = 64 << 10;
+/// A log is compacted when it has this many frames of changes: loading slows with their number.
+const COMPACT_FRAMES: usize = 128;
+
+/// What a log file gave.
+pub(super) struct Loaded {
+    pub(super) doc: Automerge,
+    pub(super) scan: Scan,
+}
+
+/// Where a document lies.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    pub(super) name: FileName,
+}
+
+/// Reads and loads a document, changing nothing. `Ok(Err(damage))` when nothing of it is usable.
+pub(super) fn read(
+    keys: &WorkspaceKeys,
+    place: &Place,
+) -> Result<Result<Loaded, Damage>, SaveError> {
+    let mut scan = LogFile::new(keys, place.name).read(&place.path)?;
+    if scan.frames.is_empty() {
+        let damage = scan.damage.take().unwrap_or_else(|| empty(&place.path));
+        return Ok(Err(damage));
+    }
+    let doc = load(&scan.frames).map_err(|error| SaveError::load(&place.path, error))?;
+    Ok(Ok(Loaded { doc, scan }))
+}
+
+/// As [`read`], and repairs what is damaged; the damage stays in the scan.
+pub(super) fn read_and_repair(
+    keys: &WorkspaceKeys,
+    place: &Place,
+) -> Result<Result<Loaded, Damage>, SaveError> {
+    let log = LogFile::new(keys, place.name);
+    match read(keys, place)? {
+        Ok(mut loaded) => {
+            log.repair(&place.path, &mut loaded.scan)
+                .map_err(|error| SaveError::io(&place.path, 0, error))?;
+            Ok(Ok(loaded))
+        }
+        Err(_) => {
+            let mut scan = log.read(&place.path)?;
+            log.repair(&place.path, &mut scan)
+                .map_err(|error| SaveError::io(&place.path, 0, error))?;
+            Ok(Err(scan.damage.unwrap_or_else(|| empty(&place.path))))
+        }
+    }
+}
+
+/// The bytes of a new log with one snapshot.
+pub(super) fn encode_new(
+    keys: &WorkspaceKeys,
+    name: FileName,
+    doc: &Automerge,
+) -> Result<Vec<u8>, SaveError> {
+    let snapshot = pack_snapshot(doc);
+    check_length(snapshot.len())?;
+    Ok(LogFile::new(keys, name).encode(&[&snapshot]))
+}
+
+/// A document's log, open for appending.
+#[derive(Debug)]
+pub(super) struct Journal {
+    place: Place,
+    appender: Appender,
+    saved_heads: Vec<ChangeHash>,
+    snapshot_bytes: u64,
+    change_frames: usize,
+}
+
+impl Journal {
+    /// Opens the log that `loaded` came from; it must be intact or repaired.
+    pub(super) fn open(place: Place, loaded: &Loaded) -> Result<Self, SaveError> {
+        let appender = Appender::open(&place.path, place.name, &loaded.scan)
+            .map_err(|error| SaveError::io(&place.path, 0, error))?;
+        Ok(Self {
+            place,
+            appender,
+            saved_heads: loaded.doc.get_heads(),
+            snapshot_bytes: loaded
+                .scan
+                .frames
+                .first()
+                .map_or(0, |frame| frame.len() as u64),
+            change_frames: loaded.scan.frames.len() - 1,
+        })
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place.clone()
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.place.path
+    }
+
+    pub(super) fn len_bytes(&self) -> u64 {
+        self.appender.len_bytes()
+    }
+
+    /// What [`Journal::append`] would write for the changes since the last save.
+    pub(super) fn pending(&self, doc: &Automerge) -> Result<Option<Vec<u8>>, SaveError> {
+        let frame = pack_changes(doc, &self.saved_heads);
+        if let Some(frame) = &frame {
+            check_length(frame.len())?;
+        }
+        Ok(frame)
+    }
+
+    /// Makes a frame from [`Journal::pending`] durable. On an error the file is as before.
+    pub(super) fn append(
+        &mut self,
+        keys: &WorkspaceKeys,
+        frame: &[u8],
+        heads: Vec<ChangeHash>,
+    ) -> Result<(), SaveError> {
+        self.appender
+            .append(keys, frame)
+            .map_err(|error| SaveError::io(&self.place.path, frame.len() as u64, error))?;
+        self.saved_heads = heads;
+        self.change_frames += 1;
+        Ok(())
+    }
+
+    /// Takes back frames of a batch that failed elsewhere, as far as the disk allows.
+    ///
+    /// Where it does not, the document is newer than the index says, which the next reader puts right.
+    pub(super) fn cut_to(&mut self, len_bytes: u64) {
+        if let Err(error) = self.appender.cut_to(len_bytes) {
+            tracing::warn!(%error, "a saved change could not be taken back");
+        }
+    }
+
+    /// Rewrites the log as one snapshot if it has grown.
+    pub(super) fn compact_if_grown(
+        &mut self,
+        keys: &WorkspaceKeys,
+        doc: &Automerge,
+    ) -> Result<(), SaveError> {
+        let tail_bytes = self.len_bytes().saturating_sub(self.snapshot_bytes);
+        let long = tail_bytes > self.snapshot_bytes.max(COMPACT_MIN_TAIL_BYTES);
+        if self.change_frames > 0 && (long || self.change_frames >= COMPACT_FRAMES) {
+            self.compact(keys, doc)?;
+        }
+        Ok(())
+    }
+
+    /// Rewrites the log as one snapshot. The old file stays until the new one was read back and found equal.
+    pub(super) fn compact(
+        &mut self,
+        keys: &WorkspaceKeys,
+        doc: &Automerge,
+    ) -> Result<(), SaveError> {
+        let bytes = encode_new(keys, self.place.name, doc)?;
+        let io_error = |error| SaveError::io(&self.place.path, bytes.len() as u64, error);
+        let staged = durable::stage(&self.place.path, &bytes).map_err(io_error)?;
+        let place = Place {
+            path: staged.path().to_owned(),
+            name: self.place.name,
+        };
+        let heads = doc.get_heads();
+        let Ok(written) = read(keys, &place)? else {
+            return Err(io_error(io::Error::other(
+                "a rewritten file does not read back",
+            )));
+        };
+        if written.scan.damage.is_some() || written.doc.get_heads() != heads {
+            return Err(io_error(io::Error::other(
+                "a rewritten file does not read back",
+            )));
+        }
+        staged.commit().map_err(io_error)?;
+        *self = Self::open(self.place.clone(), &written)?;
+        Ok(())
+    }
+}
+
+fn check_length(bytes: usize) -> Result<(), SaveError> {
+    if bytes > MAX_FRAME_BYTES {
+        return Err(SaveError::TooLarge {
+            bytes: bytes as u64,
+            limit_bytes: MAX_FRAME_BYTES as u64,
+        });
+    }
+    Ok(())
+}
+
+fn empty(path: &Path) -> Damage {
+    Damage {
+        path: path.to_owned(),
+        kind: crate::log::DamageKind::TornTail,
+        intact_frames: 0,
+        dropped_bytes: 0,
+        kept_as: None,
+    }
+}

@@ -1,0 +1,250 @@
+//! A workspace: the folder with a person's documents, originals and chats, encrypted and durable.
+//!
+//! What a method reports as saved survives a power cut. Documents are read when they are asked for; only the
+//! index is kept in memory. Every method blocks for the disk and may be called from several threads.
+//! Start at [`Workspace`].
+//!
+//! ```text
+//! <workspace id>/
+//!   workspace.lock                  held by the process that has it open
+//!   index.log                       name, list of documents and chats        (index)
+//!   documents/<document id>.log     text with history                       (documents, save, journal)
+//!   chats/<thread id>.log           messages                                (chats, journal)
+//!   originals/<2 digits>/<keyed name>.sealed                                (originals)
+//! ```
+
+mod chats;
+mod documents;
+mod entry;
+mod error;
+mod index;
+mod journal;
+mod list;
+mod originals;
+mod recovery;
+mod save;
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+pub use entry::{DocumentEntry, ImportFailure, NewDocument, TextKind, version_of};
+pub use error::{OpenError, SaveError};
+pub use list::{WorkspaceListing, list, name};
+pub use recovery::RecoveryReport;
+
+use crate::durable;
+pub use crate::id::{ContentHash, DocumentId, ThreadId, WorkspaceId};
+use crate::keys::DataKey;
+use crate::log::{Damage, FileName};
+use crate::seal::{FileKind, WorkspaceKeys};
+use index::{Change, Index};
+use journal::Place;
+
+/// How long a lock is waited for: a process that was just ended, or a child between `fork` and `exec`, may hold
+/// it a moment longer.
+const LOCK_PATIENCE: Duration = Duration::from_millis(200);
+const LOCK_FILE: &str = "workspace.lock";
+const INDEX_FILE: &str = "index.log";
+const DOCUMENTS: &str = "documents";
+const CHATS: &str = "chats";
+const ORIGINALS: &str = "originals";
+
+/// An open workspace. Only one process has it open at a time; dropping it lets the next one in.
+#[derive(Debug)]
+pub struct Workspace {
+    dir: PathBuf,
+    keys: WorkspaceKeys,
+    index: Mutex<Index>,
+    /// Read: files are being read. Write: files are being changed or repaired.
+    files: RwLock<()>,
+    damages: Mutex<Vec<Damage>>,
+    _lock: File,
+}
+
+impl Workspace {
+    /// Makes a workspace in `dir` and opens it.
+    ///
+    /// `dir` is `<data>/workspaces/<workspace id>`; where its last part is not an id, a new id is made.
+    ///
+    /// # Errors
+    /// [`OpenError::AlreadyExists`] when there is one, otherwise see [`OpenError`].
+    pub fn create(dir: &Path, data_key: &DataKey, name: &str) -> Result<Self, OpenError> {
+        durable::create_folder(dir).map_err(|error| OpenError::io(dir, error))?;
+        let lock = lock(dir)?;
+        let index_path = dir.join(INDEX_FILE);
+        if index_path.exists() {
+            return Err(OpenError::AlreadyExists {
+                path: dir.to_owned(),
+            });
+        }
+        create_folders(dir)?;
+        let id = list::id_of(dir).unwrap_or_else(WorkspaceId::random);
+        let keys = WorkspaceKeys::new(data_key, id);
+        let index = recovery::write_new_index(&keys, dir, name)?;
+        Ok(Self::assemble(dir, keys, index, lock))
+    }
+
+    /// Makes a workspace with a new id in the folder of all workspaces and opens it.
+    ///
+    /// # Errors
+    /// As [`Workspace::create`].
+    pub fn create_in(workspaces: &Path, data_key: &DataKey, name: &str) -> Result<Self, OpenError> {
+        Self::create(
+            &workspaces.join(WorkspaceId::random().to_string()),
+            data_key,
+            name,
+        )
+    }
+
+    /// Opens a workspace: takes its lock, reads its index, repairs what a crash left.
+    ///
+    /// Takes time in proportion to the index, not to the documents. What was repaired is in the report.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] when another process has it open, [`OpenError::WrongKey`] when the key does not
+    /// fit, otherwise see [`OpenError`]. Nothing is changed then.
+    pub fn open(dir: &Path, data_key: &DataKey) -> Result<(Self, RecoveryReport), OpenError> {
+        if !list::holds_workspace(dir) {
+            return Err(OpenError::NotFound {
+                path: dir.to_owned(),
+            });
+        }
+        let lock = lock(dir)?;
+        create_folders(dir)?;
+        let id = list::find_id(dir).ok_or_else(|| OpenError::NotFound {
+            path: dir.to_owned(),
+        })?;
+        let keys = WorkspaceKeys::new(data_key, id);
+        let (index, report) = recovery::open_index(&keys, dir)?;
+        Ok((Self::assemble(dir, keys, index, lock), report))
+    }
+
+    fn assemble(dir: &Path, keys: WorkspaceKeys, index: Index, lock: File) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            keys,
+            index: Mutex::new(index),
+            files: RwLock::new(()),
+            damages: Mutex::new(Vec::new()),
+            _lock: lock,
+        }
+    }
+
+    /// The workspace's id.
+    #[must_use]
+    pub fn id(&self) -> WorkspaceId {
+        self.keys.workspace()
+    }
+
+    /// The folder that holds it.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The name that the user gave it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.index().contents().name.clone()
+    }
+
+    /// Gives it another name.
+    ///
+    /// # Errors
+    /// See [`SaveError`]; the name is then as before.
+    pub fn rename(&self, name: &str) -> Result<(), SaveError> {
+        self.index()
+            .change(&self.keys, vec![Change::Name(name.to_owned())])
+    }
+
+    /// Damage that was found since the last call, for the user to hear about.
+    #[must_use]
+    pub fn take_damages(&self) -> Vec<Damage> {
+        std::mem::take(&mut *self.damages.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn report(&self, damage: Damage) {
+        tracing::warn!(kind = ?damage.kind, dropped_bytes = damage.dropped_bytes, "a stored file was damaged");
+        self.damages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(damage);
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        // A change is visible only after it is durable, so a panic elsewhere leaves nothing half done.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join(LOCK_FILE);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|error| OpenError::io(&path, error))?;
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(LOCK_PATIENCE / 10)
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::Locked {
+                    path: dir.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(OpenError::io(&path, error)),
+        }
+    }
+}
+
+fn create_folders(dir: &Path) -> Result<(), OpenError> {
+    for name in [DOCUMENTS, CHATS, ORIGINALS] {
+        let path = dir.join(name);
+        durable::create_folder(&path).map_err(|error| OpenError::io(&path, error))?;
+    }
+    Ok(())
+}
+
+fn index_place(dir: &Path) -> Place {
+    Place {
+        path: dir.join(INDEX_FILE),
+        name: FileName::new(FileKind::Index, [0; 16]),
+    }
+}
+
+fn document_place(dir: &Path, id: DocumentId) -> Place {
+    let path = dir.join(DOCUMENTS).join(format!("{id}.log"));
+    Place {
+        path,
+        name: FileName::new(FileKind::Document, id.0),
+    }
+}
+
+fn chat_place(dir: &Path, id: ThreadId) -> Place {
+    let path = dir.join(CHATS).join(format!("{id}.log"));
+    Place {
+        path,
+        name: FileName::new(FileKind::Chat, id.0),
+    }
+}
+
+/// Removes files that nothing points to any more; what cannot be removed is found again at the next start.
+fn remove_files(paths: impl IntoIterator<Item = PathBuf>) {
+    for path in paths {
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "a file that is not needed any more could not be removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

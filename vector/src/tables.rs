@@ -1,0 +1,373 @@
+//! The open tables and everything that changes them.
+//!
+//! One owner (`store`) calls this under its lock, one operation at a time. A change of rows is one
+//! commit: new rows and deletions together, so that a crash leaves all of it or nothing. Upkeep (text
+//! index, compaction, pruning) are commits of their own, which change no row.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use lance::Dataset;
+use lance::dataset::transaction::{Operation, Transaction};
+use lance::dataset::{CommitBuilder, InsertBuilder, WriteMode, WriteParams};
+use lance::index::DatasetIndexExt;
+use lance::session::Session;
+use lancedb::index::Index;
+use lancedb::table::{CompactionOptions, Duration, OptimizeAction, OptimizeOptions};
+use lancedb::{Connection, ObjectStoreRegistry, Table};
+
+use crate::error::Fault;
+use crate::folder::Folder;
+use crate::key::EmbedderKey;
+use crate::lexical::text_index;
+use crate::schema::{
+    chunk_column, chunk_schema, chunk_table, embedding_schema, embedding_table, is_outdated_table,
+};
+
+/// Bytes of opened indices that Lance may keep. Its default is 6 GiB. The text index of 20,000 chunks
+/// takes about 40 MiB; 128 MiB leave room for a collection some times larger.
+const INDEX_CACHE_BYTES: usize = 128 << 20;
+
+/// Bytes of manifests and file footers that Lance may keep. Its default is 1 GiB; ours are small.
+const METADATA_CACHE_BYTES: usize = 32 << 20;
+
+/// Name of the full-text index.
+const TEXT_INDEX: &str = "search_text";
+
+/// Rows outside the text index, above which it is brought up to date. Each of them is read and taken
+/// apart by every text search: about 30 µs per row.
+const MAX_UNINDEXED_ROWS: usize = 64;
+
+/// Segments of the text index above which all are merged into one. Each search asks every segment.
+const MAX_INDEX_SEGMENTS: usize = 8;
+
+/// Fragments (one per commit) above which a table is compacted: reading costs a file each.
+const MAX_FRAGMENTS: usize = 32;
+
+/// How long files of older versions are kept while the store is open, for searches that still read them.
+const KEEP_OLD_VERSIONS_S: i64 = 60;
+
+/// The tables in use.
+pub(crate) struct Tables {
+    folder: Folder,
+    connection: Connection,
+    chunks: Table,
+    embeddings: Option<(EmbedderKey, Table)>,
+}
+
+/// Rows to delete, as offsets by fragment.
+type Deletions = BTreeMap<u64, Vec<u32>>;
+
+impl Tables {
+    /// Opens or creates the tables in a folder; returns whether the folder is new.
+    pub(crate) async fn open(folder: Folder, created: bool) -> Result<(Self, bool), Fault> {
+        let session = Session::new(
+            INDEX_CACHE_BYTES,
+            METADATA_CACHE_BYTES,
+            Arc::new(ObjectStoreRegistry::default()),
+        );
+        let connection = lancedb::connect(folder.uri()?)
+            .session(Arc::new(session))
+            .execute()
+            .await?;
+        if !created {
+            drop_outdated(&connection).await?;
+        }
+        let chunks = open_table(&folder, &connection, &chunk_table(), chunk_schema()).await?;
+        Ok((
+            Self {
+                folder,
+                connection,
+                chunks,
+                embeddings: None,
+            },
+            created,
+        ))
+    }
+
+    /// Selects an embedder's table, creating it if it is new.
+    pub(crate) async fn use_embedder(&mut self, key: Option<EmbedderKey>) -> Result<(), Fault> {
+        self.embeddings = match key {
+            None => None,
+            Some(key) => {
+                let schema = embedding_schema(key.dim);
+                let table = open_table(
+                    &self.folder,
+                    &self.connection,
+                    &embedding_table(&key),
+                    schema,
+                )
+                .await?;
+                Some((key, table))
+            }
+        };
+        Ok(())
+    }
+
+    /// The embedder in use.
+    pub(crate) fn embedder(&self) -> Option<&EmbedderKey> {
+        self.embeddings.as_ref().map(|(key, _)| key)
+    }
+
+    /// The newest version of the chunks.
+    pub(crate) async fn chunk_dataset(&self) -> Result<Arc<Dataset>, Fault> {
+        dataset(&self.chunks).await
+    }
+
+    /// The newest version of the embeddings in use.
+    pub(crate) async fn embedding_dataset(
+        &self,
+    ) -> Result<Option<(EmbedderKey, Arc<Dataset>)>, Fault> {
+        match &self.embeddings {
+            None => Ok(None),
+            Some((key, table)) => Ok(Some((key.clone(), dataset(table).await?))),
+        }
+    }
+
+    /// Adds and deletes chunks in one commit.
+    pub(crate) async fn change_chunks(
+        &mut self,
+        new: Option<RecordBatch>,
+        deleted: impl Iterator<Item = u64>,
+    ) -> Result<(), Fault> {
+        self.folder.check_present()?;
+        commit_rows(&self.chunks, new, by_fragment(deleted)).await
+    }
+
+    /// Adds and deletes embeddings in one commit.
+    pub(crate) async fn change_embeddings(
+        &mut self,
+        new: Option<RecordBatch>,
+        deleted: impl Iterator<Item = u64>,
+    ) -> Result<(), Fault> {
+        self.folder.check_present()?;
+        match &self.embeddings {
+            None => Ok(()),
+            Some((_, table)) => commit_rows(table, new, by_fragment(deleted)).await,
+        }
+    }
+
+    /// What is due after a change: text index, compaction. Costs nothing most of the time.
+    pub(crate) async fn tidy(&mut self) -> Result<(), Fault> {
+        index_text(&self.chunks, MAX_UNINDEXED_ROWS).await?;
+        for table in self.all() {
+            if dataset(table).await?.count_fragments() > MAX_FRAGMENTS {
+                compact(table).await?;
+                prune(table, KEEP_OLD_VERSIONS_S).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings everything into its best shape. `keep_old_s`: how long old versions may be in use still.
+    pub(crate) async fn optimize(&mut self, keep_old_s: Option<i64>) -> Result<(), Fault> {
+        index_text(&self.chunks, 0).await?;
+        for table in self.all() {
+            compact(table).await?;
+            prune(table, keep_old_s.unwrap_or(KEEP_OLD_VERSIONS_S)).await?;
+        }
+        Ok(())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Table> {
+        [&self.chunks]
+            .into_iter()
+            .chain(self.embeddings.iter().map(|(_, table)| table))
+    }
+}
+
+/// Removes tables of other versions of the chunker: nothing reads them any more.
+async fn drop_outdated(connection: &Connection) -> Result<(), Fault> {
+    for name in connection.table_names().execute().await? {
+        if is_outdated_table(&name) {
+            connection.drop_table(&name, &[]).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn open_table(
+    folder: &Folder,
+    connection: &Connection,
+    name: &str,
+    schema: SchemaRef,
+) -> Result<Table, Fault> {
+    if !folder.has_table(name) {
+        return connection
+            .create_empty_table(name, schema)
+            .execute()
+            .await
+            .map_err(Fault::of_write);
+    }
+    let table = connection.open_table(name).execute().await?;
+    let dataset = dataset(&table).await?;
+    let found = arrow_schema::Schema::from(dataset.schema());
+    if found.fields() != schema.fields() {
+        return Err(Fault::damage("a table of the index has other columns"));
+    }
+    folder.check_files(name, &dataset).await?;
+    Ok(table)
+}
+
+async fn dataset(table: &Table) -> Result<Arc<Dataset>, Fault> {
+    let wrapper = table
+        .dataset()
+        .ok_or_else(|| Fault::damage("the index is not a local one"))?;
+    Ok(wrapper.get().await?)
+}
+
+fn by_fragment(addresses: impl Iterator<Item = u64>) -> Deletions {
+    let mut deletions = Deletions::new();
+    for address in addresses {
+        // The lower half is the offset: the cut is meant.
+        deletions
+            .entry(address >> 32)
+            .or_default()
+            .push(address as u32);
+    }
+    deletions
+}
+
+/// Adds and deletes rows of a table in one commit.
+///
+/// LanceDB's own ways are two commits (delete, add) or a join with the whole table (merge insert).
+/// Since the addresses of the rows to delete are known, neither is needed.
+async fn commit_rows(
+    table: &Table,
+    new: Option<RecordBatch>,
+    deletions: Deletions,
+) -> Result<(), Fault> {
+    let before = dataset(table).await?;
+    let mut new_fragments = Vec::new();
+    if let Some(batch) = new.filter(|batch| batch.num_rows() > 0) {
+        let params = WriteParams {
+            mode: WriteMode::Append,
+            ..WriteParams::default()
+        };
+        let written = InsertBuilder::new(before.clone())
+            .with_params(&params)
+            .execute_uncommitted(vec![batch])
+            .await
+            .map_err(Fault::of_write)?;
+        if let Operation::Append { fragments } = written.operation {
+            new_fragments = fragments;
+        }
+    }
+    let (mut updated_fragments, mut removed_fragment_ids) = (Vec::new(), Vec::new());
+    for (id, offsets) in deletions {
+        let fragment = usize::try_from(id)
+            .ok()
+            .and_then(|id| before.get_fragment(id));
+        let fragment = fragment.ok_or_else(|| Fault::damage("a fragment is missing"))?;
+        match fragment
+            .extend_deletions(offsets)
+            .await
+            .map_err(Fault::of_write)?
+        {
+            Some(rest) => updated_fragments.push(rest.metadata().clone()),
+            None => removed_fragment_ids.push(id),
+        }
+    }
+    let operation = match (
+        new_fragments.is_empty(),
+        updated_fragments.is_empty() && removed_fragment_ids.is_empty(),
+    ) {
+        (true, true) => return Ok(()),
+        (false, true) => Operation::Append {
+            fragments: new_fragments,
+        },
+        _ => Operation::Update {
+            removed_fragment_ids,
+            updated_fragments,
+            new_fragments,
+            fields_modified: Vec::new(),
+            compacted_sstables: Vec::new(),
+            fields_for_preserving_frag_bitmap: Vec::new(),
+            update_mode: None,
+            inserted_rows_filter: None,
+            updated_fragment_offsets: None,
+        },
+    };
+    let transaction = Transaction::new(before.version().version, operation, None);
+    let after = CommitBuilder::new(before)
+        .execute(transaction)
+        .await
+        .map_err(Fault::of_write)?;
+    publish(table, after)
+}
+
+/// Tells LanceDB's handle about a version that was committed beside it.
+fn publish(table: &Table, dataset: Dataset) -> Result<(), Fault> {
+    let wrapper = table
+        .dataset()
+        .ok_or_else(|| Fault::damage("the index is not a local one"))?;
+    wrapper.update(dataset);
+    Ok(())
+}
+
+/// Creates the text index, or brings it up to date where more than `max_unindexed` rows are outside.
+///
+/// Never on an empty table: an index trained on nothing ranks wrongly.
+async fn index_text(table: &Table, max_unindexed: usize) -> Result<(), Fault> {
+    let dataset = dataset(table).await?;
+    if dataset.count_fragments() == 0 {
+        return Ok(());
+    }
+    let segments = dataset.load_indices_by_name(TEXT_INDEX).await?;
+    if segments.is_empty() {
+        let index = Index::FTS(text_index());
+        let build = table
+            .create_index(&[chunk_column::SEARCH_TEXT], index)
+            .name(TEXT_INDEX.to_owned());
+        return build.execute().await.map_err(Fault::of_write);
+    }
+    let covered = |id: u64| {
+        segments.iter().any(|segment| {
+            segment
+                .fragment_bitmap
+                .as_ref()
+                .is_some_and(|ids| u32::try_from(id).is_ok_and(|id| ids.contains(id)))
+        })
+    };
+    let unindexed: usize = dataset
+        .iter_fragments()
+        .filter(|fragment| !covered(fragment.id))
+        .map(|fragment| fragment.num_rows().unwrap_or(usize::MAX))
+        .fold(0, usize::saturating_add);
+    if unindexed <= max_unindexed {
+        return Ok(());
+    }
+    let options = if segments.len() >= MAX_INDEX_SEGMENTS || max_unindexed == 0 {
+        OptimizeOptions::merge(segments.len())
+    } else {
+        OptimizeOptions::append()
+    };
+    table
+        .optimize(OptimizeAction::Index(options))
+        .await
+        .map_err(Fault::of_write)?;
+    Ok(())
+}
+
+/// Writes the fragments of a table into few, without their deleted rows.
+async fn compact(table: &Table) -> Result<(), Fault> {
+    let action = OptimizeAction::Compact {
+        options: CompactionOptions::default(),
+        remap_options: None,
+    };
+    table.optimize(action).await.map_err(Fault::of_write)?;
+    Ok(())
+}
+
+/// Removes files that only older versions use. Nobody else writes here, so leftovers of crashes go too.
+async fn prune(table: &Table, keep_s: i64) -> Result<(), Fault> {
+    let action = OptimizeAction::Prune {
+        older_than: Some(Duration::seconds(keep_s)),
+        delete_unverified: Some(true),
+        error_if_tagged_old_versions: None,
+    };
+    table.optimize(action).await.map_err(Fault::of_write)?;
+    Ok(())
+}
