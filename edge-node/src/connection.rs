@@ -153,6 +153,10 @@ impl Session {
         }
     }
 
+    #[allow(
+        clippy::unnecessary_min_or_max,
+        reason = "both bounds are 0 only in this version"
+    )]
     fn choose_version(&self, min_version: u16, max_version: u16) -> Answer {
         let version = max_version.min(MAX_VERSION);
         if version < min_version.max(MIN_VERSION) {

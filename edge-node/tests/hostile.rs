@@ -65,7 +65,7 @@ async fn garbage_harms_neither_the_next_request_nor_the_next_device() {
         let rude = RawClient::welcome(node.address).await;
         for _ in 0..8 {
             let len = random.next() as usize % 300;
-            let mut bytes = if random.next() % 2 == 0 {
+            let mut bytes = if random.next().is_multiple_of(2) {
                 random.bytes(len)
             } else {
                 append_bytes(round, 200)

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::device::Device;
@@ -30,7 +30,7 @@ pub(crate) type Reply = FromWorker;
 pub(crate) struct Connection {
     info: ModelInfo,
     link: Arc<Link>,
-    stop: Arc<Notify>,
+    stop: watch::Sender<bool>,
     /// Reading, writing, standard error. Dropping it ends them, and with them the process.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -97,7 +97,7 @@ impl Connection {
 
     /// Ends the worker and waits until its memory is free.
     pub(crate) async fn end(&self) {
-        self.stop.notify_one();
+        self.stop.send_replace(true);
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         while tasks.join_next().await.is_some() {}
     }
@@ -317,14 +317,14 @@ impl Started {
             next_id: AtomicU64::new(1),
             waiting: Mutex::default(),
         });
-        let stop = Arc::new(Notify::new());
-        tasks.spawn(write_frames(frames, stdin));
+        let (stop, stopped) = watch::channel(false);
+        tasks.spawn(write_frames(frames, stdin, stopped.clone()));
         tasks.spawn(read_replies(
             child,
             stdout,
             errors,
             Arc::clone(&link),
-            Arc::clone(&stop),
+            stopped,
         ));
         Connection {
             info,
@@ -335,8 +335,17 @@ impl Started {
     }
 }
 
-async fn write_frames(mut frames: mpsc::UnboundedReceiver<Vec<u8>>, mut stdin: ChildStdin) {
-    while let Some(frame) = frames.recv().await {
+async fn write_frames(
+    mut frames: mpsc::UnboundedReceiver<Vec<u8>>,
+    mut stdin: ChildStdin,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let frame = tokio::select! {
+            frame = frames.recv() => frame,
+            () = told_to_stop(&mut stopped) => None,
+        };
+        let Some(frame) = frame else { return };
         if stdin.write_all(&frame).await.is_err() {
             // The worker is gone; the reader sees it too and says why.
             return;
@@ -350,7 +359,7 @@ async fn read_replies(
     mut stdout: ChildStdout,
     mut errors: ErrorLines,
     link: Arc<Link>,
-    stop: Arc<Notify>,
+    mut stopped: watch::Receiver<bool>,
 ) {
     let reason = loop {
         tokio::select! {
@@ -359,12 +368,17 @@ async fn read_replies(
                 Ok(None) | Err(FrameError::Io(_)) => break how_it_died(&mut child, &mut errors).await,
                 Err(error) => break EngineError::Protocol { reason: error.to_string() },
             },
-            () = stop.notified() => break EngineError::Unloaded,
+            () = told_to_stop(&mut stopped) => break EngineError::Unloaded,
         }
     };
     link.close(reason);
     // Already dead, or not worth more: it holds nothing that could be lost.
     child.kill().await.ok();
+}
+
+/// Resolves when the connection is to end, also when it is simply gone.
+async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
+    stopped.wait_for(|stop| *stop).await.ok();
 }
 
 /// Words for a worker whose pipe is closed.

@@ -125,6 +125,7 @@ fn measure_embedding() {
     for (lanes, threads_per_lane, pack_windows, flash_attention) in plans.into_iter().chain(plans) {
         for busy in [false, true] {
             let plan = Plan {
+                pack_tokens,
                 lanes,
                 threads_per_lane,
                 pack_windows,

@@ -18,7 +18,7 @@ mod modules;
 mod numbers;
 mod tensors;
 mod vocabulary;
-mod weights;
+pub(crate) mod weights;
 
 use std::io::Write;
 use std::path::Path;

@@ -3,7 +3,7 @@
 //! llama.cpp ends the process on many malformed files, so every file passes [`check()`] first. The check reads
 //! the header only: a 12 GB model is judged in milliseconds and in a few MiB of memory.
 //! Never loads a model, never reads tensor data, never changes a file.
-//! Start at [`check()`]; the rules themselves are in `gguf/check.rs`, the bounds in `gguf/read.rs`.
+//! Start at [`check()`]; the rules are in `gguf/check.rs`, their tables in `gguf/rules.rs`, the bounds in `gguf/read.rs`.
 //!
 //! # Layout of a GGUF file (version 3, all numbers little-endian)
 //!
@@ -22,12 +22,14 @@
 mod check;
 mod error;
 mod read;
+mod rules;
 mod summary;
 mod tensor_type;
 mod write;
 
-pub use check::{SUPPORTED_ARCHITECTURES, check, check_reader};
+pub use check::{check, check_reader};
 pub use error::GgufError;
+pub use rules::SUPPORTED_ARCHITECTURES;
 pub use summary::{GgufSummary, ModelKind, Pooling};
 pub use tensor_type::TensorType;
 pub use write::{GgufWriter, MetadataValue, TensorPlan, WriteError};

@@ -57,6 +57,8 @@ pub struct InstalledModel {
     pub size_bytes: u64,
     /// SHA-256 of the file, 64 lower-case hex digits.
     pub sha256: String,
+    /// SHA-256 of the `model.safetensors` that it was converted from; `None` for a file that was imported as it is.
+    pub source_sha256: Option<String>,
     /// Name for people.
     pub name: String,
     /// Architecture as llama.cpp names it.

@@ -71,8 +71,8 @@ fn measure_workspace(dir: &std::path::Path, documents: usize) -> Result<(), Box<
     }
     println!("text of a document: {:.2} ms", millis(begun) / 200.0);
     let begun = Instant::now();
-    for n in 0..20 {
-        workspace.record_path_seen(ids[n], "/moved", n as i64)?;
+    for (n, id) in ids.iter().take(20).enumerate() {
+        workspace.record_path_seen(*id, "/moved", n as i64)?;
     }
     println!("one change of the index: {:.2} ms", millis(begun) / 20.0);
     Ok(())

@@ -31,7 +31,8 @@ pub(crate) fn to_map(record: &impl Serialize) -> Map {
     object(&to_json(record))
 }
 
-fn object(fields: &Json<String, JsonValue>) -> Map {
+/// Fields as an Automerge map.
+pub(crate) fn object(fields: &Json<String, JsonValue>) -> Map {
     let values: HashMap<&str, Value> = fields
         .iter()
         .filter(|(_, value)| !value.is_null())

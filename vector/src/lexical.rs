@@ -114,11 +114,16 @@ impl Terms {
     }
 
     fn any_word(&self) -> Option<FtsQuery> {
-        (!self.words.is_empty()).then(|| {
-            let query =
-                MatchQuery::new(self.words.join(" ")).with_column(Some(SEARCH_TEXT.to_owned()));
-            FtsQuery::Match(query)
-        })
+        if self.words.is_empty() {
+            return None;
+        }
+        let mut words = self.words.join(" ");
+        for word in self.words.iter().filter(|word| word.ends_with('e')) {
+            words.push(' ');
+            words.push_str(&unstemmed(word));
+        }
+        let query = MatchQuery::new(words).with_column(Some(SEARCH_TEXT.to_owned()));
+        Some(FtsQuery::Match(query))
     }
 }
 
@@ -126,6 +131,16 @@ impl Terms {
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
+}
+
+/// A spelling of a word in `e` that the stemmer leaves alone.
+///
+/// Lance takes off endings before it folds accents, and an accent keeps the English stemmer from
+/// seeing the ending: "Fläche" is indexed as "flache", while "flache" is looked up as "flach". An
+/// accent on the last letter brings the two together; no English word is indexed that way.
+fn unstemmed(word: &str) -> String {
+    let stem = word.strip_suffix('e').unwrap_or(word);
+    format!("{stem}é")
 }
 
 fn is_stop_word(word: &str) -> bool {

@@ -349,26 +349,27 @@ async fn read_hits(
 ) -> Result<Vec<Hit>, Fault> {
     let best = &found.fused[..found.fused.len().min(limit)];
     let rows: Vec<u32> = best.iter().map(|fused| fused.item).collect();
-    let stored = read_chunks(chunks, directory, &rows).await?;
-    let hits = best.iter().zip(stored).map(|(fused, chunk)| {
+    read_columns(chunks, directory, &rows, |columns, i| {
+        let fused = &best[i];
         let text = found.by_text.get(&fused.item);
-        Hit {
-            source: chunk.source,
+        let chunk = columns.chunk(i)?;
+        Ok(Hit {
+            source: directory.rows[fused.item as usize].source,
             chunk_index: chunk.chunk_index,
             range: chunk.range,
             heading_path: chunk.heading_path,
             page: chunk.page,
             text: chunk.text,
-            title: chunk.title,
-            path: chunk.path,
+            title: columns.title(i).to_owned(),
+            path: columns.path(i).to_owned(),
             relevance_score: fused.relevance_score,
             cosine: found.cosines.get(&fused.item).copied(),
             bm25: text.map(|(_, score)| *score),
             lexical_rank: text.map(|(place, _)| *place),
             vector_rank: found.by_vector.get(&fused.item).copied(),
-        }
-    });
-    Ok(hits.collect())
+        })
+    })
+    .await
 }
 
 /// Reads the chunks of rows of the directory, in the order given.
@@ -377,10 +378,7 @@ pub(crate) async fn read_chunks(
     directory: &Directory,
     rows: &[u32],
 ) -> Result<Vec<StoredChunk>, Fault> {
-    read_columns(chunks, directory, rows, |columns, i, row| {
-        columns.chunk(directory.rows[row as usize].source, i)
-    })
-    .await
+    read_columns(chunks, directory, rows, |columns, i| columns.chunk(i)).await
 }
 
 /// Reads the embedded texts of rows of the directory, in the order given.
@@ -389,7 +387,7 @@ pub(crate) async fn read_search_texts(
     directory: &Directory,
     rows: &[u32],
 ) -> Result<Vec<String>, Fault> {
-    read_columns(chunks, directory, rows, |columns, i, _| {
+    read_columns(chunks, directory, rows, |columns, i| {
         Ok(columns.search_text(i).to_owned())
     })
     .await
@@ -399,7 +397,7 @@ async fn read_columns<T>(
     chunks: &ChunkView,
     directory: &Directory,
     rows: &[u32],
-    read: impl Fn(&ChunkColumns<'_>, usize, u32) -> Result<T, Fault>,
+    read: impl Fn(&ChunkColumns<'_>, usize) -> Result<T, Fault>,
 ) -> Result<Vec<T>, Fault> {
     if rows.is_empty() {
         return Ok(Vec::new());
@@ -418,8 +416,5 @@ async fn read_columns<T>(
         return Err(Fault::damage("chunks are missing"));
     }
     let columns = ChunkColumns::new(&batch)?;
-    rows.iter()
-        .enumerate()
-        .map(|(i, row)| read(&columns, i, *row))
-        .collect()
+    (0..rows.len()).map(|i| read(&columns, i)).collect()
 }

@@ -16,7 +16,7 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use crate::chunk::{CHUNKER_VERSION, Chunk};
 use crate::error::Fault;
-use crate::key::{ChunkHash, EmbedderKey, SourceId};
+use crate::key::{ChunkHash, EmbedderKey};
 use crate::resident::quantize;
 use crate::store::SourceChunks;
 
@@ -106,8 +106,9 @@ fn heading_field() -> Arc<Field> {
     Arc::new(Field::new("item", DataType::Utf8, false))
 }
 
+/// Items of vectors. Lance does not keep their nullability and reads them back as nullable.
 fn item_field(kind: DataType) -> Arc<Field> {
-    Arc::new(Field::new("item", kind, false))
+    Arc::new(Field::new("item", kind, true))
 }
 
 fn list_len(dim: usize) -> i32 {
@@ -342,8 +343,6 @@ pub(crate) const HIT_COLUMNS: [&str; 9] = [
 /// A chunk as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredChunk {
-    /// The source it belongs to.
-    pub source: SourceId,
     /// Position among the source's chunks, from 0.
     pub chunk_index: u32,
     /// UTF-8 byte range in the source's text.
@@ -354,10 +353,6 @@ pub struct StoredChunk {
     pub page: Option<u32>,
     /// The source's text at `range`.
     pub text: String,
-    /// Title of the source when it was indexed.
-    pub title: String,
-    /// Path of the source when it was indexed; empty if it has none.
-    pub path: String,
 }
 
 /// The columns of [`HIT_COLUMNS`] of some rows.
@@ -391,12 +386,22 @@ impl<'a> ChunkColumns<'a> {
         })
     }
 
+    /// Title of a row's source.
+    pub(crate) fn title(&self, row: usize) -> &'a str {
+        self.title.value(row)
+    }
+
+    /// Path of a row's source.
+    pub(crate) fn path(&self, row: usize) -> &'a str {
+        self.path.value(row)
+    }
+
     /// What is embedded and indexed of a row.
     pub(crate) fn search_text(&self, row: usize) -> &'a str {
         self.search_text.value(row)
     }
 
-    pub(crate) fn chunk(&self, source: SourceId, row: usize) -> Result<StoredChunk, Fault> {
+    pub(crate) fn chunk(&self, row: usize) -> Result<StoredChunk, Fault> {
         let headings = self.heading_path.value(row);
         let headings: &StringArray = headings
             .as_string_opt()
@@ -407,14 +412,11 @@ impl<'a> ChunkColumns<'a> {
             .get(self.text_start.value(row) as usize..)
             .ok_or_else(|| Fault::damage("a chunk's text begins behind its end"))?;
         Ok(StoredChunk {
-            source,
             chunk_index: self.chunk_index.value(row),
             range: self.range_start.value(row) as usize..self.range_end.value(row) as usize,
             heading_path: headings.iter().flatten().map(str::to_owned).collect(),
             page: self.page.is_valid(row).then(|| self.page.value(row)),
             text: text.to_owned(),
-            title: self.title.value(row).to_owned(),
-            path: self.path.value(row).to_owned(),
         })
     }
 }

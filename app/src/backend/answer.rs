@@ -15,7 +15,7 @@ use satchel_vector::SourceId;
 
 use super::conversation::{self, Turn};
 use super::jobs::Emitter;
-use super::model_host::Running;
+use super::model_host::{self, Running};
 use super::prompt::{self, Passage};
 use super::{Shared, cite, failure, indexing, reference, retrieve};
 use crate::message::{AnswerReport, Citation, Event, Failure, FailureKind, Progress, SearchMode, Stage, Usage};
@@ -120,7 +120,7 @@ async fn generate(
     let cited = cite::cite(&written.text, &report.question, &passages);
     report.answer = cited.text;
     report.citations = cited.citations;
-    report.model = Some(running.model.name.clone());
+    report.model = Some(model_host::display_name(&running.model));
     report.ended = written.ended.to_owned();
     report.usage = written.usage.map(|usage| Usage {
         prompt_tokens: usage.prompt_tokens,
@@ -165,7 +165,7 @@ async fn fit(
         } else if passages.pop().is_none() {
             return Err(Failure::new(
                 FailureKind::Usage,
-                format!("the question takes {tokens} tokens, and the model {} has room for {room}", running.model.name),
+                format!("the question takes {tokens} tokens, and the model {} has room for {room}", model_host::display_name(&running.model)),
             )
             .with_hint("Ask a shorter question, raise `context_len_tokens` in config.toml, or import the long text as a document."));
         }

@@ -31,6 +31,21 @@ pub fn channel() -> (Emitter, EventStream) {
     (Emitter { sender }, EventStream { receiver })
 }
 
+/// Starts work that ends with a reply or a failure. Must be called within the runtime.
+pub fn run<W, F>(work: W) -> EventStream
+where
+    W: FnOnce(Emitter) -> F,
+    F: Future<Output = Result<Reply, Failure>> + Send + 'static,
+{
+    let (emitter, stream) = channel();
+    let working = work(emitter.clone());
+    tokio::spawn(async move {
+        let last = working.await.map_or_else(Event::Failed, |reply| Event::Reply(Box::new(reply)));
+        emitter.send(last).await;
+    });
+    stream
+}
+
 impl Emitter {
     /// Sends an event; waits while the queue is full; does nothing once nobody listens.
     pub async fn send(&self, event: Event) {

@@ -30,7 +30,7 @@ pub mod unlock;
 pub mod words;
 
 use crate::config::{DataDirs, Settings};
-use crate::message::{Command, Event, Failure, Reply};
+use crate::message::{Command, Failure, Reply};
 use crate::parse::{ParsePool, WorkerProgram};
 use jobs::{Emitter, EventStream};
 use model_host::ModelHost;
@@ -56,7 +56,7 @@ pub struct Shared {
     /// One job writes to the index at a time.
     pub index_writer: tokio::sync::Mutex<()>,
     /// Models and their workers.
-    pub models: ModelHost,
+    pub models: Arc<ModelHost>,
     /// Workers that read files.
     pub parse: ParsePool,
     /// Words for the user from opening: recovered data, a rebuilt index, a plain key file.
@@ -109,7 +109,7 @@ impl Backend {
             notices.push(words);
         }
         tracing::debug!(elapsed_ms = started.elapsed().as_millis() as u64, "index is open");
-        let models = ModelHost::open(&dirs, &settings)?;
+        let models = Arc::new(ModelHost::open(&dirs, &settings)?);
         let parse = ParsePool::new(
             WorkerProgram { program: dirs.program.clone(), args: vec!["worker".into(), "parse".into()] },
             parse_workers(&settings),
@@ -136,18 +136,13 @@ impl Backend {
     /// Starts carrying out a command. Must be called within the runtime.
     #[must_use]
     pub fn submit(&self, command: Command) -> EventStream {
-        let (emitter, stream) = jobs::channel();
         let backend = self.clone();
         self.busy.send_modify(|jobs| *jobs += 1);
-        tokio::spawn(async move {
-            let last = match carry_out(&backend.shared, command, &emitter).await {
-                Ok(reply) => Event::Reply(Box::new(reply)),
-                Err(failure) => Event::Failed(failure),
-            };
-            emitter.send(last).await;
+        jobs::run(|emitter| async move {
+            let result = carry_out(&backend.shared, command, &emitter).await;
             backend.busy.send_modify(|jobs| *jobs -= 1);
-        });
-        stream
+            result
+        })
     }
 
     /// Waits until no command is being carried out. After a stream was dropped this is when its work has
@@ -183,11 +178,9 @@ async fn carry_out(shared: &Arc<Shared>, command: Command, emitter: &Emitter) ->
         Command::Show { reference } => documents::show(shared, &reference).await.map(Reply::Passage),
         Command::Threads => conversation::list(shared).await.map(Reply::Threads),
         Command::Thread { thread } => conversation::show(shared, &thread).await.map(Reply::Thread),
-        Command::Models => shared.models.list().map(Reply::Models),
-        Command::ImportModel { path, quantisation } => {
-            model_host::import(shared, emitter, path, &quantisation).await.map(Reply::Done)
+        Command::Models | Command::ImportModel { .. } | Command::RemoveModel { .. } => {
+            model_host::carry_out(&shared.models, command, emitter).await
         }
-        Command::RemoveModel { model } => shared.models.remove(&model).await.map(Reply::Done),
         Command::Doctor => Ok(Reply::Doctor(doctor::examine(shared).await)),
         Command::Status => documents::status(shared).await.map(Reply::Status),
     }

@@ -12,9 +12,9 @@ use satchel_models::{EmbedderQuantisation, InstalledModel, ModelKind, ModelStore
 use satchel_vector::{EmbedderKey, VectorStore};
 
 use super::jobs::{Emitter, Meter};
-use super::{Shared, failure};
+use super::failure;
 use crate::config::{DataDirs, Settings};
-use crate::message::{Failure, FailureKind, ModelSummary, Stage};
+use crate::message::{Command, Failure, FailureKind, ModelSummary, Reply, Stage};
 
 /// Models and their workers.
 pub struct ModelHost {
@@ -195,11 +195,21 @@ pub fn worker_command(program: &Path, kind: &str) -> WorkerCommand {
     WorkerCommand { program: program.to_path_buf(), args: vec![OsString::from("worker"), OsString::from(kind)] }
 }
 
-/// Imports a GGUF file, or converts a folder with an embedder.
+/// Carries out a command about models; needs no workspace and no key.
 ///
 /// # Errors
-/// When the file is not a model that Satchel can use, or there is no space.
-pub async fn import(shared: &Arc<Shared>, emitter: &Emitter, path: PathBuf, quantisation: &str) -> Result<String, Failure> {
+/// The command's own; [`FailureKind::Usage`] for a command about something else.
+pub async fn carry_out(host: &Arc<ModelHost>, command: Command, emitter: &Emitter) -> Result<Reply, Failure> {
+    match command {
+        Command::Models => host.list().map(Reply::Models),
+        Command::ImportModel { path, quantisation } => import(host, emitter, path, &quantisation).await.map(Reply::Done),
+        Command::RemoveModel { model } => host.remove(&model).await.map(Reply::Done),
+        _ => Err(Failure::new(FailureKind::Usage, "this command is not about models")),
+    }
+}
+
+/// Imports a GGUF file, or converts a folder with an embedder.
+async fn import(host: &Arc<ModelHost>, emitter: &Emitter, path: PathBuf, quantisation: &str) -> Result<String, Failure> {
     let quantisation = match quantisation {
         "q8_0" => EmbedderQuantisation::Q8_0,
         "f16" => EmbedderQuantisation::F16,
@@ -207,11 +217,11 @@ pub async fn import(shared: &Arc<Shared>, emitter: &Emitter, path: PathBuf, quan
             return Err(Failure::new(FailureKind::Usage, format!("unknown quantisation {other}: use q8_0 or f16")));
         }
     };
-    let (shared, emitter) = (Arc::clone(shared), emitter.clone());
+    let (host, emitter) = (Arc::clone(host), emitter.clone());
     let importing = tokio::task::spawn_blocking(move || {
         let mut meter = Meter::new(&emitter, Stage::Model, 0);
         let mut progress = |progress: satchel_models::store::Progress| meter.at(progress.done_bytes, progress.total_bytes);
-        let store = shared.models.store();
+        let store = host.store();
         import_into(&store, &path, quantisation, &mut progress)
     });
     let model = importing.await.map_err(|panic| Failure::general(format!("the import crashed: {panic}")))??;
@@ -237,18 +247,24 @@ fn short_id(model: &InstalledModel) -> String {
     model.sha256.chars().take(16).collect()
 }
 
+/// The catalogue's name for a known file, else the one that the file gives itself.
+#[must_use]
+pub fn display_name(model: &InstalledModel) -> String {
+    satchel_models::catalog::find_by_sha256(&model.sha256).map_or_else(|| model.name.clone(), |entry| entry.name.clone())
+}
+
 fn summary(model: InstalledModel, in_use: &[String]) -> ModelSummary {
     ModelSummary {
         kind: model.kind.to_string(),
         in_use: in_use.contains(&model.id),
+        name: display_name(&model),
         id: model.id,
-        name: model.name,
         architecture: model.architecture,
         quantisation: model.quantisation,
         context_len_tokens: model.context_len_tokens,
         size_bytes: model.size_bytes,
         sha256: model.sha256,
-        source_sha256: None,
+        source_sha256: model.source_sha256,
         license: model.license,
         path: model.path,
     }

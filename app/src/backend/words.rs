@@ -10,7 +10,7 @@ use std::ops::Range;
 /// judgements below stricter, never wrong.
 const STOP_WORDS: &str = " a about after all also am an and any are as at be because been before being between both but by \
     can could did do does doing during each few for from further had has have having he her here hers him his how i if in \
-    into is it its itself just me more most my no nor not now of off on once only or other our out over own please same she \
+    into is it its itself just may me might more most must my no nor not now of off on once only or other our out over own please same shall she \
     should so some such tell than that the their theirs them then there these they this those through to too under until up \
     us very was we were what when where which while who whom whose why will with would you your yours much many ";
 
@@ -44,6 +44,8 @@ pub fn sentences(text: &str) -> Vec<Range<usize>> {
         let after = at + character.len_utf8();
         let next = characters.peek().map(|(_, next)| *next);
         let ends = match character {
+            // A heading stands for itself; so does each item and row.
+            '\n' if text[start..at].trim_start().starts_with('#') => true,
             '\n' => next.is_none_or(|next| next == '\n' || matches!(next, '-' | '*' | '|' | '#' | '>') || next.is_ascii_digit()),
             '。' | '！' | '？' => true,
             '.' => next.is_none_or(char::is_whitespace) && !ends_in_abbreviation(&text[start..at]),
@@ -101,7 +103,7 @@ fn stem(word: &str) -> String {
         return word.strip_suffix('s').filter(|rest| rest.len() > 2 && !rest.ends_with('s')).unwrap_or(word).to_owned();
     }
     for ending in ["ingly", "edly", "ing", "ies", "ied", "ed", "es", "ly", "s"] {
-        if let Some(rest) = word.strip_suffix(ending).filter(|rest| rest.len() >= 4) {
+        if let Some(rest) = word.strip_suffix(ending).filter(|rest| rest.len() >= 3) {
             return rest.strip_suffix('e').unwrap_or(rest).to_owned();
         }
     }

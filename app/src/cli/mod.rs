@@ -5,6 +5,7 @@
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
 
@@ -17,6 +18,8 @@ mod progress;
 mod sample;
 
 use crate::backend::connect::Connection;
+use crate::backend::model_host::{self, ModelHost};
+use crate::backend::socket::Client;
 use crate::backend::unlock::{NewKey, Unlock};
 use crate::backend::{jobs, runtime};
 use crate::config::{DataDirs, Settings};
@@ -77,6 +80,10 @@ fn start(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
     if matches!(command, CliCommand::Open) {
         return crate::ui::run(&runtime, dirs, settings, unlock()).map(|()| ExitCode::SUCCESS);
     }
+    if let CliCommand::Models { .. } = &command {
+        let models = backend_command(command)?;
+        return runtime.block_on(about_models(&dirs, &settings, models, printer));
+    }
     let result = runtime.block_on(async {
         let connection = Connection::open(dirs.clone(), settings, unlock()).await?;
         for notice in connection.opening_notices() {
@@ -89,6 +96,19 @@ fn start(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
     // Blocking reads of a terminal cannot be interrupted; do not wait for them.
     runtime.shutdown_background();
     result
+}
+
+/// Commands about models go to the process that uses them, if there is one; they need no documents and no key.
+async fn about_models(dirs: &DataDirs, settings: &Settings, command: Command, printer: &Printer) -> Result<ExitCode, Failure> {
+    let events = match Client::connect(&dirs.socket).await {
+        Some(client) => client.submit(command).await?,
+        None => {
+            let host = Arc::new(ModelHost::open(dirs, settings)?);
+            jobs::run(move |emitter| async move { model_host::carry_out(&host, command, &emitter).await })
+        }
+    };
+    printer.reply(&follow(events, printer).await?);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// How the command line comes by a passphrase.

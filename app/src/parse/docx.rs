@@ -1,6 +1,6 @@
 //! Reads Word documents (DOCX) into Markdown, and refuses the other kinds of ZIP file with a hint.
 //!
-//! The container is proven harmless first ([`zip_check`](super::zip_check)). Pictures are left out,
+//! The container is proven harmless first ([`zip_check`]). Pictures are left out,
 //! tracked changes are taken as accepted. Start at [`extract`].
 
 use undoc::render::{RenderOptions, TableFallback, to_markdown};

@@ -2,7 +2,7 @@
 //!
 //! A frame is a length (4 bytes, little-endian) and that many bytes. Only for two processes of the
 //! same build: there is no version. Both sides refuse frames beyond
-//! [`limits::FRAME_BYTES`](super::limits::FRAME_BYTES).
+//! [`limits::FRAME_BYTES`].
 //!
 //! | direction | frames |
 //! |---|---|

@@ -4,9 +4,9 @@
 //! can open no file and no connection, under limits of time and memory: the worst file costs one
 //! error message. Never fetches anything, never logs text or names of documents.
 //!
-//! Start at [`read_file`] and [`ParsePool::parse`]. Map: [`read`] opens a file with care, [`pool`]
-//! and [`worker`] are the two sides of the pipe described in [`frame`], [`sandbox`] is what the worker
-//! gives up, [`detect`] decides what a file is, one module for each format, [`limits`] every bound.
+//! Start at [`read_file`] and [`ParsePool::parse`]. Map: `read` opens a file with care, `pool`
+//! and `worker` are the two sides of the pipe described in `frame`, `sandbox` is what the worker
+//! gives up, `detect` decides what a file is, one module for each format, [`limits`] every bound.
 
 mod child;
 mod clean;

@@ -5,9 +5,13 @@
 /// A kind of file that is recognised in order to be refused with good words.
 pub(crate) struct KnownBinary {
     signature: &'static [u8],
+    /// Where in the file the signature stands.
     offset: usize,
+    /// Media type of such a file.
     pub(crate) media_type: &'static str,
+    /// What it is, with its article.
     pub(crate) what: &'static str,
+    /// What to do instead of importing it.
     pub(crate) hint: &'static str,
 }
 

@@ -13,7 +13,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::error::ConvertError;
 
-const FILE: &str = "model.safetensors";
+pub(crate) const FILE: &str = "model.safetensors";
 /// The header of a BERT takes about 30 KiB.
 const MAX_HEADER_BYTES: u64 = 8 << 20;
 /// Elements in one piece: 1 MiB of 32-bit numbers, and a multiple of every block length.

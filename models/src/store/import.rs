@@ -13,6 +13,7 @@ use super::errors::ImportError;
 use super::record::{FileRecord, ModelRecord, SourceKind, SourceRecord, modified_ns, now_ms};
 use super::staging::{StagingDir, lock_store};
 use super::verify::hash_file;
+use crate::convert::weights::FILE as WEIGHTS_FILE;
 use super::{InstalledModel, MODEL_FILE, ModelStore};
 use crate::convert::{Conversion, ConvertError, EmbedderFacts, EmbedderQuantisation};
 use crate::durable;
@@ -75,7 +76,7 @@ impl ModelStore {
             &summary,
             None,
             sha256,
-            source(SourceKind::File, path),
+            source(SourceKind::File, path, None),
         )
     }
 
@@ -116,13 +117,16 @@ impl ModelStore {
             .map_err(|error| ImportError::Write(error.into_error()))?;
         file.sync_all().map_err(ImportError::Write)?;
         let sha256 = hex(&written.hash.finalize());
+        let weights = dir.join(WEIGHTS_FILE);
+        let weights_sha256 =
+            hash_file(&weights, &mut |_| ()).map_err(|source| ImportError::Read { source, path: weights })?;
         let summary = gguf::check(&target)?;
         self.install(
             &staging,
             &summary,
             Some(conversion.facts()),
             sha256,
-            source(SourceKind::Folder, dir),
+            source(SourceKind::Folder, dir, Some(weights_sha256)),
         )
     }
 
@@ -325,12 +329,12 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn source(kind: SourceKind, path: &Path) -> SourceRecord {
+fn source(kind: SourceKind, path: &Path, weights_sha256: Option<String>) -> SourceRecord {
     let name = path
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
-    SourceRecord { kind, name }
+    SourceRecord { kind, name, weights_sha256 }
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

@@ -53,6 +53,9 @@ pub(super) struct FileRecord {
 pub(super) struct SourceRecord {
     pub(super) kind: SourceKind,
     pub(super) name: String,
+    /// SHA-256 of the weights that were converted; `None` for a file that was copied, whose own hash says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) weights_sha256: Option<String>,
 }
 
 /// What was imported.
@@ -102,6 +105,7 @@ impl ModelRecord {
             path,
             size_bytes: self.file.size_bytes,
             sha256: self.file.sha256,
+            source_sha256: self.source.weights_sha256,
             name: self.name,
             architecture: self.architecture,
             quantisation: self.quantisation,

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 pub use crate::id::DocumentId;
 pub use anchor::{Anchor, AnchorError, Resolved};
-pub(crate) use payload::{load, pack_changes, pack_snapshot};
+pub(crate) use payload::{load, pack_changes, pack_snapshot, unpack};
 
 use crate::diff;
 use crate::values;

@@ -1,15 +1,18 @@
 //! What a frame of an Automerge log holds: a snapshot or changes, and the heads they must lead to.
 //!
 //! `load_incremental` says `Ok` when it could use only a part, so the recorded heads are compared every time.
-//! Pure. Start at [`load`].
+//! A frame may carry a rendering: what the document says after it, so that reading needs no Automerge (which
+//! takes about 0.6 s per megabyte of text). Pure. Start at [`load`] and [`Part`].
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 0 | 1 = snapshot of the whole document, 2 = changes since the frame before |
+//! | 0 | 1 = snapshot of the whole document, 2 = changes since the frame before; 3 and 4 = the same with a rendering |
 //! | 1 | number of heads `n`, 1..=255 |
 //! | 2..2+32n | heads after this frame, ascending |
+//! | then, in 3 and 4 | length of the rendering, u32 little-endian, and the rendering, DEFLATE |
 //! | then | Automerge bytes: one document chunk, or change chunks |
 
+use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use automerge::{Automerge, ChangeHash, LoadOptions, OnPartialLoad};
@@ -18,34 +21,56 @@ use super::LoadError;
 
 const SNAPSHOT: u8 = 1;
 const CHANGES: u8 = 2;
+/// Added to the two above where a rendering follows.
+const RENDERED: u8 = 2;
 const HASH_BYTES: usize = 32;
+/// Longest rendering that is read, in bytes. The index of a million documents is shorter.
+const MAX_RENDERING_BYTES: u64 = 512 << 20;
 
 /// Packs the whole document.
-pub(crate) fn pack_snapshot(doc: &Automerge) -> Vec<u8> {
-    pack(SNAPSHOT, doc, &doc.save())
+pub(crate) fn pack_snapshot(doc: &Automerge, rendering: Option<&[u8]>) -> Vec<u8> {
+    pack(SNAPSHOT, doc, rendering, &doc.save())
 }
 
 /// Packs the changes after `heads`; `None` when there are none.
-pub(crate) fn pack_changes(doc: &Automerge, heads: &[ChangeHash]) -> Option<Vec<u8>> {
+pub(crate) fn pack_changes(
+    doc: &Automerge,
+    heads: &[ChangeHash],
+    rendering: Option<&[u8]>,
+) -> Option<Vec<u8>> {
     // Unlike `save_after`, this compresses long changes.
     let changes: Vec<u8> = doc
         .get_changes(heads)
         .iter_mut()
         .flat_map(|change| change.bytes().into_owned())
         .collect();
-    (!changes.is_empty()).then(|| pack(CHANGES, doc, &changes))
+    (!changes.is_empty()).then(|| pack(CHANGES, doc, rendering, &changes))
 }
 
-fn pack(tag: u8, doc: &Automerge, bytes: &[u8]) -> Vec<u8> {
+fn pack(tag: u8, doc: &Automerge, rendering: Option<&[u8]>, bytes: &[u8]) -> Vec<u8> {
     let heads = doc.get_heads();
     let count = u8::try_from(heads.len()).expect("documents are merged long before 255 branches");
     let mut frame = Vec::with_capacity(2 + heads.len() * HASH_BYTES + bytes.len());
-    frame.extend([tag, count]);
+    let rendering = rendering.and_then(deflate);
+    frame.extend([tag + rendering.as_ref().map_or(0, |_| RENDERED), count]);
     for head in &heads {
         frame.extend_from_slice(&head.0);
     }
+    if let Some((len, rendering)) = rendering {
+        frame.extend_from_slice(&len.to_le_bytes());
+        frame.extend_from_slice(&rendering);
+    }
     frame.extend_from_slice(bytes);
     frame
+}
+
+/// Compresses a rendering. One that is too long is left out: it only saves time.
+fn deflate(rendering: &[u8]) -> Option<(u32, Vec<u8>)> {
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(rendering).ok()?;
+    let deflated = encoder.finish().ok()?;
+    (rendering.len() as u64 <= MAX_RENDERING_BYTES)
+        .then_some((u32::try_from(deflated.len()).ok()?, deflated))
 }
 
 /// Loads a document from the frames of its log.
@@ -88,22 +113,50 @@ fn check_heads(doc: &Automerge, part: &Part<'_>) -> Result<(), LoadError> {
     }
 }
 
-struct Part<'a> {
-    heads: Vec<ChangeHash>,
+/// A frame taken apart.
+pub(crate) struct Part<'a> {
+    /// The heads after this frame.
+    pub(crate) heads: Vec<ChangeHash>,
+    rendering: Option<&'a [u8]>,
     bytes: &'a [u8],
 }
 
-fn unpack(frame: &[u8]) -> Option<Part<'_>> {
+impl Part<'_> {
+    /// What the document says after this frame, where the frame tells.
+    pub(crate) fn rendering(&self) -> Option<Vec<u8>> {
+        let decoder = flate2::read::DeflateDecoder::new(self.rendering?);
+        let mut rendering = Vec::new();
+        let len = decoder
+            .take(MAX_RENDERING_BYTES + 1)
+            .read_to_end(&mut rendering)
+            .ok()?;
+        (len as u64 <= MAX_RENDERING_BYTES).then_some(rendering)
+    }
+}
+
+/// Takes a frame apart; `None` when it does not begin as frames do.
+pub(crate) fn unpack(frame: &[u8]) -> Option<Part<'_>> {
     let (&[tag, count], rest) = frame.split_first_chunk::<2>()?;
-    if !matches!(tag, SNAPSHOT | CHANGES) || count == 0 {
+    if !(SNAPSHOT..=CHANGES + RENDERED).contains(&tag) || count == 0 {
         return None;
     }
-    let (heads, bytes) = rest.split_at_checked(usize::from(count) * HASH_BYTES)?;
+    let (heads, mut bytes) = rest.split_at_checked(usize::from(count) * HASH_BYTES)?;
     let heads = heads
         .chunks_exact(HASH_BYTES)
         .map(|hash| ChangeHash(hash.try_into().expect("chunks have 32 bytes")))
         .collect();
-    Some(Part { heads, bytes })
+    let mut rendering = None;
+    if tag > CHANGES {
+        let (len, rest) = bytes.split_first_chunk::<4>()?;
+        let (rendered, rest) =
+            rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
+        (rendering, bytes) = (Some(rendered), rest);
+    }
+    Some(Part {
+        heads,
+        rendering,
+        bytes,
+    })
 }
 
 #[cfg(test)]
@@ -114,11 +167,12 @@ mod tests {
 
     fn frames() -> Vec<Vec<u8>> {
         let mut document = TextDocument::new("one", &json!({})).unwrap();
-        let mut frames = vec![pack_snapshot(document.automerge())];
+        let mut frames = vec![pack_snapshot(document.automerge(), None)];
         for text in ["one two", "one two three"] {
             let heads = document.heads();
             document.set_text(text).unwrap();
-            frames.extend(pack_changes(document.automerge(), &heads));
+            let rendering = Some(text.as_bytes());
+            frames.extend(pack_changes(document.automerge(), &heads, rendering));
         }
         frames
     }
@@ -127,6 +181,24 @@ mod tests {
     fn frames_lead_to_the_document_again() {
         let doc = TextDocument::from_automerge(load(&frames()).unwrap()).unwrap();
         assert_eq!(doc.text().unwrap(), "one two three");
+    }
+
+    #[test]
+    fn a_rendering_is_read_without_automerge() {
+        let frames = frames();
+        assert!(unpack(&frames[0]).unwrap().rendering().is_none());
+        let last = unpack(&frames[2]).unwrap();
+        assert_eq!(last.rendering().unwrap(), b"one two three");
+        assert_eq!(last.heads, load(&frames).unwrap().get_heads());
+        for end in 0..frames[2].len() {
+            // Whatever is cut off, nothing panics.
+            let part = unpack(&frames[2][..end]);
+            assert!(
+                part.is_none_or(|part| part
+                    .rendering()
+                    .is_none_or(|text| text == b"one two three"))
+            );
+        }
     }
 
     /// `load_incremental` takes the changes it can use and says `Ok`: without the comparison of heads, a

@@ -190,12 +190,12 @@ proptest! {
     #[test]
     fn a_series_of_updates_ends_in_the_last_text(texts in proptest::collection::vec("[aé \n𝄞x]{0,40}", 1..6)) {
         let mut document = document("");
-        let mut frames = vec![pack_snapshot(&document.doc)];
+        let mut frames = vec![pack_snapshot(&document.doc, None)];
         for text in &texts {
             let heads = document.heads();
             document.set_text(text).unwrap();
             prop_assert_eq!(&document.text().unwrap(), text);
-            frames.extend(pack_changes(&document.doc, &heads));
+            frames.extend(pack_changes(&document.doc, &heads, None));
         }
         let loaded = TextDocument::from_automerge(load(&frames).unwrap()).unwrap();
         prop_assert_eq!(loaded.text().unwrap(), texts.last().unwrap().clone());

@@ -40,7 +40,7 @@ impl Workspace {
         let place = chat_place(&self.dir, entry.id);
         let chat =
             ChatDocument::new(&entry).map_err(|error| SaveError::load(&place.path, error))?;
-        let bytes = journal::encode_new(&self.keys, place.name, chat.automerge())?;
+        let bytes = journal::encode_new(&self.keys, place.name, chat.automerge(), None)?;
         durable::write(&place.path, &bytes)
             .map_err(|error| SaveError::io(&place.path, bytes.len() as u64, error))?;
         let id = entry.id;
@@ -80,7 +80,7 @@ impl Workspace {
         }
         entry.updated_at_ms = entry.updated_at_ms.max(message.created_at_ms);
         let id = chat.append(parent, message).map_err(understood)?;
-        if let Some(frame) = journal.pending(chat.automerge())? {
+        if let Some(frame) = journal.pending(chat.automerge(), None)? {
             journal.append(&self.keys, &frame, chat.automerge().get_heads())?;
         }
         self.after_append(&place.path, &mut journal, &chat, entry);
@@ -96,7 +96,7 @@ impl Workspace {
         entry: ThreadEntry,
     ) {
         let listed = self.index().change(&self.keys, vec![Change::Thread(entry)]);
-        let compacted = journal.compact_if_grown(&self.keys, chat.automerge());
+        let compacted = journal.compact_if_grown(&self.keys, chat.automerge(), || None);
         if let Err(error) = listed.and(compacted) {
             tracing::warn!(%error, file = ?path.file_name(), "the list of chats is behind by one message");
         }
@@ -168,7 +168,7 @@ impl Workspace {
         if let Some(damage) = &loaded.scan.damage {
             self.report(damage.clone());
         }
-        let journal = Journal::open(place.clone(), &loaded)?;
+        let journal = Journal::open(place.clone(), &loaded.scan)?;
         let chat = ChatDocument::from_automerge(loaded.doc)
             .map_err(|error| SaveError::load(&place.path, error))?;
         Ok((chat, journal))

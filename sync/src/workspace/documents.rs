@@ -15,9 +15,12 @@ use super::entry::{DocumentEntry, ImportFailure, version_of};
 use super::error::SaveError;
 use super::index::{Change, IndexedDocument};
 use super::{Workspace, document_place, journal, originals, remove_files};
-use crate::document::{Anchor, AnchorError, Resolved, TextDocument};
+use crate::document::{Anchor, AnchorError, Resolved, TextDocument, unpack};
 use crate::id::{ContentHash, DocumentId};
-use crate::log::{Damage, DamageKind};
+use crate::log::{Damage, DamageKind, Scan};
+
+/// Longest text of a document that is kept loaded, in bytes: Automerge takes about 30 times that in memory.
+const MAX_KEPT_TEXT_BYTES: u64 = 1 << 20;
 
 impl Workspace {
     /// Every document, oldest import first.
@@ -90,6 +93,9 @@ impl Workspace {
     /// # Errors
     /// [`SaveError::Damaged`] when nothing is left of it; otherwise see [`SaveError`].
     pub fn text(&self, document: DocumentId) -> Result<String, SaveError> {
+        if let Some(text) = self.rendered_text(document)? {
+            return Ok(text);
+        }
         self.with_document(document, |stored| Ok(stored.text()?))
             .map_err(|error| match error {
                 SaveError::Anchor(AnchorError::Load(source)) => {
@@ -198,21 +204,56 @@ impl Workspace {
         index.change(&self.keys, changes)
     }
 
+    /// The text that the last frame carries, if the file is intact and is the one that the index knows.
+    fn rendered_text(&self, id: DocumentId) -> Result<Option<String>, SaveError> {
+        let place = document_place(&self.dir, id);
+        let (heads, scan) = {
+            // A batch holds this lock until the index is written, so entry and file belong together.
+            let _files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+            (self.indexed(id)?.heads, journal::scan(&self.keys, &place)?)
+        };
+        let Ok(Scan {
+            frames,
+            damage: None,
+            ..
+        }) = scan
+        else {
+            return Ok(None);
+        };
+        let last = frames.last().and_then(|frame| unpack(frame));
+        let last = last.filter(|last| heads_text(&last.heads) == heads);
+        let text = last.and_then(|last| last.rendering());
+        Ok(text.and_then(|text| String::from_utf8(text).ok()))
+    }
+
+    fn indexed(&self, id: DocumentId) -> Result<IndexedDocument, SaveError> {
+        let indexed = self.index().contents().documents.get(&id).cloned();
+        indexed.ok_or(SaveError::UnknownDocument { document: id })
+    }
+
     /// Loads a document, compares it with its entry, and hands it to `work`.
+    ///
+    /// The document that was used last is kept, since citations of one document come together.
     fn with_document<T>(
         &self,
         id: DocumentId,
         work: impl FnOnce(&TextDocument) -> Result<T, AnchorError>,
     ) -> Result<T, SaveError> {
         let place = document_place(&self.dir, id);
+        let mut last_used = self
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let (indexed, loaded) = {
             // A batch holds this lock until the index is written, so entry and file belong together.
             let _files = self.files.read().unwrap_or_else(PoisonError::into_inner);
-            let indexed = self.index().contents().documents.get(&id).cloned();
-            (
-                indexed.ok_or(SaveError::UnknownDocument { document: id })?,
-                journal::read(&self.keys, &place)?,
-            )
+            let indexed = self.indexed(id)?;
+            if let Some((_, document)) = last_used.as_ref().filter(|(used, document)| {
+                *used == id && heads_text(&document.heads()) == indexed.heads
+            }) {
+                return work(document).map_err(SaveError::Anchor);
+            }
+            (indexed, journal::read(&self.keys, &place)?)
         };
         let document = match loaded {
             Ok(loaded) if loaded.scan.damage.is_none() => TextDocument::from_automerge(loaded.doc)
@@ -230,7 +271,9 @@ impl Workspace {
         if heads_text(&document.heads()) != indexed.heads {
             self.follow(&indexed, &document, place.path)?;
         }
-        work(&document).map_err(SaveError::Anchor)
+        let result = work(&document).map_err(SaveError::Anchor);
+        *last_used = (indexed.entry.text_bytes <= MAX_KEPT_TEXT_BYTES).then_some((id, document));
+        result
     }
 
     /// Makes an entry follow a document whose heads are not those that the index knows.

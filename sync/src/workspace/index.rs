@@ -12,34 +12,39 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::DocumentEntry;
 use super::error::SaveError;
-use super::journal::{self, Journal, Loaded, Place};
+use super::journal::{self, Journal, Place};
 use crate::chat::ThreadEntry;
-use crate::document::{DOCUMENT_SCHEMA, LoadError, check_schema};
+use crate::document::{DOCUMENT_SCHEMA, LoadError, check_schema, load, unpack};
 use crate::id::{ContentHash, DocumentId, ThreadId, from_hex, to_hex};
+use crate::log::Scan;
 use crate::seal::WorkspaceKeys;
 use crate::values;
+
+/// Fields of a record by name.
+type Record = serde_json::Map<String, serde_json::Value>;
 
 /// An entry with the heads of the document that it describes, so that an older file is noticed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct IndexedDocument {
-    #[serde(flatten)]
     pub(super) entry: DocumentEntry,
     /// Change hashes in hexadecimal digits, separated by spaces.
     pub(super) heads: String,
 }
 
 /// The index in memory, with its file.
+///
+/// Reading needs the contents only, and these come from the renderings in the file, some ten times as fast as
+/// through Automerge. The Automerge document is loaded for the first change.
 #[derive(Debug)]
 pub(super) struct Index {
-    doc: Automerge,
-    maps: Maps,
+    loaded: Option<(Automerge, Maps)>,
     journal: Journal,
     contents: Contents,
     in_doubt: bool,
 }
 
 /// What the index says, as plain data.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents {
     pub(super) name: String,
     pub(super) documents: BTreeMap<DocumentId, IndexedDocument>,
@@ -59,7 +64,7 @@ struct Maps {
 }
 
 /// One thing to change. All changes of a batch become one Automerge change and one fsync.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Change {
     Name(String),
     Document(IndexedDocument),
@@ -90,18 +95,24 @@ pub(super) fn new_document(name: &str) -> Result<Automerge, AutomergeError> {
     Ok(doc)
 }
 
+/// The rendering of a whole index.
+#[derive(Serialize, Deserialize)]
+struct Rendering {
+    name: String,
+    documents: Vec<IndexedDocument>,
+    threads: Vec<ThreadEntry>,
+    failures: BTreeMap<String, String>,
+    removed: Vec<[u8; 16]>,
+}
+
 impl Index {
-    /// Takes over a loaded index, whose file is intact or repaired.
-    pub(super) fn open(place: Place, loaded: Loaded) -> Result<Self, SaveError> {
-        let path = place.path.clone();
-        let journal = Journal::open(place, &loaded)?;
-        let understood = |error| SaveError::load(&path, error);
-        check_schema(&loaded.doc).map_err(understood)?;
-        let maps = Maps::of(&loaded.doc).map_err(understood)?;
-        let contents = Contents::of(&loaded.doc).map_err(understood)?;
+    /// Takes over an index file that was read, and repaired where needed.
+    pub(super) fn open(place: Place, scan: &Scan) -> Result<Self, SaveError> {
+        let contents =
+            Contents::read(&scan.frames).map_err(|error| SaveError::load(&place.path, error))?;
+        let journal = Journal::open(place, scan)?;
         Ok(Self {
-            doc: loaded.doc,
-            maps,
+            loaded: None,
             journal,
             contents,
             in_doubt: false,
@@ -124,42 +135,86 @@ impl Index {
         if changes.is_empty() {
             return Ok(());
         }
-        let (maps, contents) = (&self.maps, &self.contents);
-        let made = self.doc.transact::<_, _, AutomergeError>(|tx| {
+        self.load(keys)?;
+        let Some((doc, maps)) = &mut self.loaded else {
+            return Err(SaveError::Reopen);
+        };
+        let contents = &self.contents;
+        let made = doc.transact::<_, _, AutomergeError>(|tx| {
             changes
                 .iter()
                 .try_for_each(|change| apply(tx, maps, contents, change))
         });
         made.map_err(|failure| SaveError::load(self.journal.path(), failure.error))?;
-        if let Err(error) = self.save(keys) {
+        if let Err(error) = self.save(keys, &changes) {
             self.take_back(keys);
             return Err(error);
         }
         for change in changes {
             self.contents.apply(change);
         }
-        if let Err(error) = self.journal.compact_if_grown(keys, &self.doc) {
-            // The changes are durable; the log only stays longer than it need be.
-            tracing::warn!(%error, "the index could not be compacted");
+        self.compact_if_grown(keys);
+        Ok(())
+    }
+
+    /// The Automerge document, loaded from the file when it is first needed.
+    fn load(&mut self, keys: &WorkspaceKeys) -> Result<(), SaveError> {
+        if self.loaded.is_none() {
+            let place = self.journal.place();
+            let understood = |error| SaveError::load(&place.path, error);
+            let Ok(read) = journal::read(keys, &place)? else {
+                return Err(SaveError::Damaged { path: place.path });
+            };
+            if read.doc.get_heads() != self.journal.saved_heads() {
+                return Err(understood(LoadError::OtherHeads));
+            }
+            check_schema(&read.doc).map_err(understood)?;
+            let maps = Maps::of(&read.doc).map_err(understood)?;
+            self.loaded = Some((read.doc, maps));
         }
         Ok(())
     }
 
-    fn save(&mut self, keys: &WorkspaceKeys) -> Result<(), SaveError> {
-        match self.journal.pending(&self.doc)? {
-            Some(frame) => self.journal.append(keys, &frame, self.doc.get_heads()),
+    fn save(&mut self, keys: &WorkspaceKeys, changes: &[Change]) -> Result<(), SaveError> {
+        let Some((doc, _)) = &self.loaded else {
+            return Ok(());
+        };
+        let rendering = serde_json::to_vec(changes).expect("changes are plain data");
+        match self.journal.pending(doc, Some(&rendering))? {
+            Some(frame) => self.journal.append(keys, &frame, doc.get_heads()),
             None => Ok(()),
+        }
+    }
+
+    fn compact_if_grown(&mut self, keys: &WorkspaceKeys) {
+        let Some((doc, _)) = &self.loaded else {
+            return;
+        };
+        let contents = &self.contents;
+        let compacted = self
+            .journal
+            .compact_if_grown(keys, doc, || Some(contents.render()));
+        if let Err(error) = compacted {
+            // The changes are durable; the log only stays longer than it need be.
+            tracing::warn!(%error, "the index could not be compacted");
         }
     }
 
     /// Goes back to what the file says, since Automerge cannot take back a committed change.
     fn take_back(&mut self, keys: &WorkspaceKeys) {
         let place = self.journal.place();
-        let reloaded = journal::read(keys, &place).ok().and_then(Result::ok);
-        match reloaded.and_then(|loaded| Self::open(place, loaded).ok()) {
+        let reread = journal::scan(keys, &place).ok().and_then(Result::ok);
+        match reread.and_then(|scan| Self::open(place, &scan).ok()) {
             Some(index) => *self = index,
             None => self.in_doubt = true,
         }
+    }
+
+    /// What Automerge says, to compare with what the renderings say.
+    #[cfg(test)]
+    pub(super) fn contents_of_automerge(&mut self, keys: &WorkspaceKeys) -> Contents {
+        self.load(keys).unwrap();
+        Contents::of(&self.loaded.as_ref().unwrap().0).unwrap()
     }
 }
 
@@ -173,12 +228,25 @@ fn apply(
         Change::Name(name) => tx.put(ROOT, "name", name.as_str()),
         Change::Document(new) => {
             let id = new.entry.id;
-            let old = contents.documents.get(&id).map(values::to_json);
-            put_record(tx, &maps.documents, &id.to_string(), old.as_ref(), new)
+            let old = contents.documents.get(&id).map(IndexedDocument::record);
+            put_record(
+                tx,
+                &maps.documents,
+                &id.to_string(),
+                old.as_ref(),
+                &new.record(),
+            )
         }
         Change::Thread(new) => {
             let old = contents.threads.get(&new.id).map(values::to_json);
-            put_record(tx, &maps.threads, &new.id.to_string(), old.as_ref(), new)
+            let record = values::to_json(new);
+            put_record(
+                tx,
+                &maps.threads,
+                &new.id.to_string(),
+                old.as_ref(),
+                &record,
+            )
         }
         Change::RemoveDocument(id) => {
             tx.delete(&maps.documents, id.to_string())?;
@@ -202,15 +270,15 @@ fn put_record(
     tx: &mut Transaction<'_>,
     map: &ObjId,
     key: &str,
-    old: Option<&serde_json::Map<String, serde_json::Value>>,
-    new: &impl Serialize,
+    old: Option<&Record>,
+    new: &Record,
 ) -> Result<(), AutomergeError> {
     if let Some(old) = old
         && let Some((_, object)) = tx.get(map, key)?
     {
-        return values::update_record(tx, &object, old, &values::to_json(new));
+        return values::update_record(tx, &object, old, new);
     }
-    let record = Value::Map(values::to_map(new));
+    let record = Value::Map(values::object(new));
     tx.batch_create_object(map, key, &record, false)?;
     Ok(())
 }
@@ -230,8 +298,73 @@ impl Maps {
     }
 }
 
+impl IndexedDocument {
+    /// The fields of entry and heads side by side, as Automerge holds them.
+    fn record(&self) -> Record {
+        let mut record = values::to_json(&self.entry);
+        record.insert("heads".to_owned(), self.heads.clone().into());
+        record
+    }
+
+    fn from_map(map: &Map) -> Option<Self> {
+        Some(Self {
+            entry: values::from_map(map).ok()?,
+            heads: text(map.get("heads")),
+        })
+    }
+}
+
 impl Contents {
-    pub(super) fn of(doc: &Automerge) -> Result<Self, LoadError> {
+    /// Reads an index from its frames: from the renderings where all have one, else through Automerge.
+    pub(super) fn read(frames: &[Vec<u8>]) -> Result<Self, LoadError> {
+        match Self::rendered(frames) {
+            Some(contents) => Ok(contents),
+            None => {
+                let doc = load(frames)?;
+                check_schema(&doc)?;
+                Self::of(&doc)
+            }
+        }
+    }
+
+    fn rendered(frames: &[Vec<u8>]) -> Option<Self> {
+        let (snapshot, changes) = frames.split_first()?;
+        let snapshot: Rendering = serde_json::from_slice(&unpack(snapshot)?.rendering()?).ok()?;
+        let mut contents = Self {
+            name: snapshot.name,
+            failures: snapshot.failures,
+            removed: snapshot.removed.into_iter().collect(),
+            ..Self::default()
+        };
+        for thread in snapshot.threads {
+            contents.threads.insert(thread.id, thread);
+        }
+        for document in snapshot.documents {
+            contents.insert(document);
+        }
+        for frame in changes {
+            let changes: Vec<Change> = serde_json::from_slice(&unpack(frame)?.rendering()?).ok()?;
+            for change in changes {
+                contents.apply(change);
+            }
+        }
+        Some(contents)
+    }
+
+    /// The rendering of a snapshot.
+    pub(super) fn render(&self) -> Vec<u8> {
+        let rendering = Rendering {
+            name: self.name.clone(),
+            documents: self.documents.values().cloned().collect(),
+            threads: self.threads.values().cloned().collect(),
+            failures: self.failures.clone(),
+            removed: self.removed.iter().copied().collect(),
+        };
+        serde_json::to_vec(&rendering).expect("the index is plain data")
+    }
+
+    /// Reads an index through Automerge.
+    fn of(doc: &Automerge) -> Result<Self, LoadError> {
         let Value::Map(root) = doc.hydrate(None) else {
             return Err(LoadError::MissingPart("root"));
         };
@@ -240,7 +373,7 @@ impl Contents {
             ..Self::default()
         };
         for record in records(root.get("documents")) {
-            if let Ok(document) = values::from_map::<IndexedDocument>(record) {
+            if let Some(document) = IndexedDocument::from_map(record) {
                 contents.insert(document);
             }
         }

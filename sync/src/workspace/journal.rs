@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use automerge::{Automerge, ChangeHash};
 
 use super::error::SaveError;
-use crate::document::{load, pack_changes, pack_snapshot};
+use crate::document::{LoadError, load, pack_changes, pack_snapshot, unpack};
 use crate::durable;
 use crate::log::{Appender, Damage, FileName, LogFile, MAX_FRAME_BYTES, Scan};
 use crate::seal::WorkspaceKeys;
@@ -35,48 +35,61 @@ pub(super) struct Place {
     pub(super) name: FileName,
 }
 
-/// Reads and loads a document, changing nothing. `Ok(Err(damage))` when nothing of it is usable.
+/// Reads and opens the frames, changing nothing. `Ok(Err(damage))` when there is none that is usable.
+pub(super) fn scan(keys: &WorkspaceKeys, place: &Place) -> Result<Result<Scan, Damage>, SaveError> {
+    let scan = LogFile::new(keys, place.name).read(&place.path)?;
+    Ok(with_frames(scan, place))
+}
+
+/// As [`scan`], and repairs what is damaged; the damage stays in the scan.
+pub(super) fn scan_and_repair(
+    keys: &WorkspaceKeys,
+    place: &Place,
+) -> Result<Result<Scan, Damage>, SaveError> {
+    let log = LogFile::new(keys, place.name);
+    let mut scan = log.read(&place.path)?;
+    log.repair(&place.path, &mut scan)
+        .map_err(|error| SaveError::io(&place.path, 0, error))?;
+    Ok(with_frames(scan, place))
+}
+
+/// As [`scan`], and loads the document.
 pub(super) fn read(
     keys: &WorkspaceKeys,
     place: &Place,
 ) -> Result<Result<Loaded, Damage>, SaveError> {
-    let mut scan = LogFile::new(keys, place.name).read(&place.path)?;
-    if scan.frames.is_empty() {
-        let damage = scan.damage.take().unwrap_or_else(|| empty(&place.path));
-        return Ok(Err(damage));
-    }
-    let doc = load(&scan.frames).map_err(|error| SaveError::load(&place.path, error))?;
-    Ok(Ok(Loaded { doc, scan }))
+    scan(keys, place)?.map_or_else(|damage| Ok(Err(damage)), |scan| loaded(scan, place).map(Ok))
 }
 
-/// As [`read`], and repairs what is damaged; the damage stays in the scan.
+/// As [`scan_and_repair`], and loads the document.
 pub(super) fn read_and_repair(
     keys: &WorkspaceKeys,
     place: &Place,
 ) -> Result<Result<Loaded, Damage>, SaveError> {
-    let log = LogFile::new(keys, place.name);
-    match read(keys, place)? {
-        Ok(mut loaded) => {
-            log.repair(&place.path, &mut loaded.scan)
-                .map_err(|error| SaveError::io(&place.path, 0, error))?;
-            Ok(Ok(loaded))
-        }
-        Err(_) => {
-            let mut scan = log.read(&place.path)?;
-            log.repair(&place.path, &mut scan)
-                .map_err(|error| SaveError::io(&place.path, 0, error))?;
-            Ok(Err(scan.damage.unwrap_or_else(|| empty(&place.path))))
-        }
-    }
+    scan_and_repair(keys, place)?
+        .map_or_else(|damage| Ok(Err(damage)), |scan| loaded(scan, place).map(Ok))
 }
 
-/// The bytes of a new log with one snapshot.
+fn with_frames(mut scan: Scan, place: &Place) -> Result<Scan, Damage> {
+    if scan.frames.is_empty() {
+        return Err(scan.damage.take().unwrap_or_else(|| empty(&place.path)));
+    }
+    Ok(scan)
+}
+
+fn loaded(scan: Scan, place: &Place) -> Result<Loaded, SaveError> {
+    let doc = load(&scan.frames).map_err(|error| SaveError::load(&place.path, error))?;
+    Ok(Loaded { doc, scan })
+}
+
+/// The bytes of a new log with one snapshot. `rendering` is what the document says, for fast reading.
 pub(super) fn encode_new(
     keys: &WorkspaceKeys,
     name: FileName,
     doc: &Automerge,
+    rendering: Option<&[u8]>,
 ) -> Result<Vec<u8>, SaveError> {
-    let snapshot = pack_snapshot(doc);
+    let snapshot = pack_snapshot(doc, rendering);
     check_length(snapshot.len())?;
     Ok(LogFile::new(keys, name).encode(&[&snapshot]))
 }
@@ -92,21 +105,24 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the log that `loaded` came from; it must be intact or repaired.
-    pub(super) fn open(place: Place, loaded: &Loaded) -> Result<Self, SaveError> {
-        let appender = Appender::open(&place.path, place.name, &loaded.scan)
+    /// Opens the log that `scan` came from; it must be intact or repaired.
+    pub(super) fn open(place: Place, scan: &Scan) -> Result<Self, SaveError> {
+        let appender = Appender::open(&place.path, place.name, scan)
             .map_err(|error| SaveError::io(&place.path, 0, error))?;
+        let last = scan.frames.last().and_then(|frame| unpack(frame));
+        let last = last.ok_or_else(|| SaveError::load(&place.path, LoadError::Frame))?;
         Ok(Self {
             place,
             appender,
-            saved_heads: loaded.doc.get_heads(),
-            snapshot_bytes: loaded
-                .scan
-                .frames
-                .first()
-                .map_or(0, |frame| frame.len() as u64),
-            change_frames: loaded.scan.frames.len() - 1,
+            saved_heads: last.heads,
+            snapshot_bytes: scan.frames.first().map_or(0, |frame| frame.len() as u64),
+            change_frames: scan.frames.len() - 1,
         })
+    }
+
+    /// The heads of the document as the file has it.
+    pub(super) fn saved_heads(&self) -> &[ChangeHash] {
+        &self.saved_heads
     }
 
     pub(super) fn place(&self) -> Place {
@@ -122,8 +138,12 @@ impl Journal {
     }
 
     /// What [`Journal::append`] would write for the changes since the last save.
-    pub(super) fn pending(&self, doc: &Automerge) -> Result<Option<Vec<u8>>, SaveError> {
-        let frame = pack_changes(doc, &self.saved_heads);
+    pub(super) fn pending(
+        &self,
+        doc: &Automerge,
+        rendering: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, SaveError> {
+        let frame = pack_changes(doc, &self.saved_heads, rendering);
         if let Some(frame) = &frame {
             check_length(frame.len())?;
         }
@@ -154,27 +174,29 @@ impl Journal {
         }
     }
 
-    /// Rewrites the log as one snapshot if it has grown.
+    /// Rewrites the log as one snapshot if it has grown. `rendering` is asked only then.
     pub(super) fn compact_if_grown(
         &mut self,
         keys: &WorkspaceKeys,
         doc: &Automerge,
+        rendering: impl FnOnce() -> Option<Vec<u8>>,
     ) -> Result<(), SaveError> {
         let tail_bytes = self.len_bytes().saturating_sub(self.snapshot_bytes);
         let long = tail_bytes > self.snapshot_bytes.max(COMPACT_MIN_TAIL_BYTES);
         if self.change_frames > 0 && (long || self.change_frames >= COMPACT_FRAMES) {
-            self.compact(keys, doc)?;
+            self.compact(keys, doc, rendering().as_deref())?;
         }
         Ok(())
     }
 
     /// Rewrites the log as one snapshot. The old file stays until the new one was read back and found equal.
-    pub(super) fn compact(
+    fn compact(
         &mut self,
         keys: &WorkspaceKeys,
         doc: &Automerge,
+        rendering: Option<&[u8]>,
     ) -> Result<(), SaveError> {
-        let bytes = encode_new(keys, self.place.name, doc)?;
+        let bytes = encode_new(keys, self.place.name, doc, rendering)?;
         let io_error = |error| SaveError::io(&self.place.path, bytes.len() as u64, error);
         let staged = durable::stage(&self.place.path, &bytes).map_err(io_error)?;
         let place = Place {
@@ -193,7 +215,7 @@ impl Journal {
             )));
         }
         staged.commit().map_err(io_error)?;
-        *self = Self::open(self.place.clone(), &written)?;
+        *self = Self::open(self.place.clone(), &written.scan)?;
         Ok(())
     }
 }

@@ -59,9 +59,9 @@ pub fn name(dir: &Path, data_key: &DataKey) -> Result<String, OpenError> {
     };
     let keys = WorkspaceKeys::new(data_key, find_id(dir).ok_or_else(not_found)?);
     let place = index_place(dir);
-    let loaded = journal::read(&keys, &place).map_err(super::recovery::open_error)?;
-    let loaded = loaded.map_err(|_| not_found())?;
-    let contents = Contents::of(&loaded.doc).map_err(|source| OpenError::Index {
+    let scan = journal::scan(&keys, &place).map_err(super::recovery::open_error)?;
+    let scan = scan.map_err(|_| not_found())?;
+    let contents = Contents::read(&scan.frames).map_err(|source| OpenError::Index {
         path: place.path,
         source,
     })?;

@@ -34,6 +34,7 @@ pub use error::{OpenError, SaveError};
 pub use list::{WorkspaceListing, list, name};
 pub use recovery::RecoveryReport;
 
+use crate::document::TextDocument;
 use crate::durable;
 pub use crate::id::{ContentHash, DocumentId, ThreadId, WorkspaceId};
 use crate::keys::DataKey;
@@ -59,6 +60,8 @@ pub struct Workspace {
     index: Mutex<Index>,
     /// Read: files are being read. Write: files are being changed or repaired.
     files: RwLock<()>,
+    /// The document that was loaded last; see [`documents`].
+    last_used: Mutex<Option<(DocumentId, TextDocument)>>,
     damages: Mutex<Vec<Damage>>,
     _lock: File,
 }
@@ -127,6 +130,7 @@ impl Workspace {
             keys,
             index: Mutex::new(index),
             files: RwLock::new(()),
+            last_used: Mutex::new(None),
             damages: Mutex::new(Vec::new()),
             _lock: lock,
         }
@@ -192,7 +196,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) if Instant::now() < until => {
-                std::thread::sleep(LOCK_PATIENCE / 10)
+                std::thread::sleep(LOCK_PATIENCE / 10);
             }
             Err(TryLockError::WouldBlock) => {
                 return Err(OpenError::Locked {

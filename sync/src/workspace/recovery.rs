@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::entry::{DocumentEntry, version_of};
 use super::error::{OpenError, SaveError};
-use super::index::{self, Change, Index, IndexedDocument};
+use super::index::{self, Change, Contents, Index, IndexedDocument};
 use super::journal;
 use super::{
     CHATS, DOCUMENTS, ORIGINALS, chat_place, document_place, index_place, originals, remove_files,
@@ -89,12 +89,12 @@ pub(super) fn open_index(
     let place = index_place(dir);
     let mut report = RecoveryReport::default();
     refuse_wrong_key(keys, dir)?;
-    let index = match journal::read_and_repair(keys, &place).map_err(open_error)? {
-        Ok(loaded) => {
-            if let Some(damage) = loaded.scan.damage.clone() {
+    let index = match journal::scan_and_repair(keys, &place).map_err(open_error)? {
+        Ok(scan) => {
+            if let Some(damage) = scan.damage.clone() {
                 report.damages.push(damage);
             }
-            Index::open(place, loaded).map_err(open_error)?
+            Index::open(place, &scan).map_err(open_error)?
         }
         Err(damage) => {
             report.damages.push(damage);
@@ -131,10 +131,15 @@ pub(super) fn write_new_index(
         path: place.path.clone(),
         source: error.into(),
     })?;
-    let bytes = journal::encode_new(keys, place.name, &doc).map_err(open_error)?;
+    let contents = Contents {
+        name: name.to_owned(),
+        ..Contents::default()
+    };
+    let bytes = journal::encode_new(keys, place.name, &doc, Some(&contents.render()))
+        .map_err(open_error)?;
     durable::write(&place.path, &bytes).map_err(|error| OpenError::io(&place.path, error))?;
-    match journal::read(keys, &place).map_err(open_error)? {
-        Ok(loaded) => Index::open(place, loaded).map_err(open_error),
+    match journal::scan(keys, &place).map_err(open_error)? {
+        Ok(scan) => Index::open(place, &scan).map_err(open_error),
         Err(_) => Err(OpenError::io(
             &place.path,
             std::io::Error::other("the new index does not read back"),
@@ -145,7 +150,7 @@ pub(super) fn write_new_index(
 /// Asks a document file when the index cannot tell, so that a wrong key never makes an empty workspace.
 fn refuse_wrong_key(keys: &WorkspaceKeys, dir: &Path) -> Result<(), OpenError> {
     for id in ids::<DocumentId>(&dir.join(DOCUMENTS)).take(1) {
-        match journal::read(keys, &document_place(dir, id)) {
+        match journal::scan(keys, &document_place(dir, id)) {
             Err(SaveError::Log(error @ LogError::WrongKey { .. })) => return Err(error.into()),
             _ => continue,
         }
@@ -186,7 +191,7 @@ impl Opened<'_> {
             match durable::remove_unfinished(&folder) {
                 Ok(removed) => self.report.removed_files += removed,
                 Err(error) => {
-                    tracing::warn!(%error, "leftovers of a crash could not be looked for")
+                    tracing::warn!(%error, "leftovers of a crash could not be looked for");
                 }
             }
         }

@@ -151,9 +151,12 @@ impl Workspace {
     fn compact(&self, appends: Vec<Mutex<Append>>) {
         for append in appends {
             let mut append = append.into_inner().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = append
-                .journal
-                .compact_if_grown(&self.keys, append.document.automerge())
+            if let Err(error) =
+                append
+                    .journal
+                    .compact_if_grown(&self.keys, append.document.automerge(), || {
+                        append.document.text().ok().map(String::into_bytes)
+                    })
             {
                 // The document is durable; its log only stays longer than it need be.
                 tracing::warn!(%error, "a document could not be compacted");
@@ -204,7 +207,7 @@ impl Workspace {
                 .map_err(|error| SaveError::load(&place.path, error))?;
             document.set_about(entry).map_err(understood)?;
             let heads = document.heads();
-            let write = match journal.pending(document.automerge())? {
+            let write = match journal.pending(document.automerge(), Some(text.as_bytes()))? {
                 None => Write::Nothing,
                 Some(frame) => {
                     let len_before_bytes = journal.len_bytes();
@@ -220,7 +223,12 @@ impl Workspace {
         }
         let document =
             TextDocument::new(text, entry).map_err(|error| SaveError::load(&place.path, error))?;
-        let bytes = journal::encode_new(&self.keys, place.name, document.automerge())?;
+        let bytes = journal::encode_new(
+            &self.keys,
+            place.name,
+            document.automerge(),
+            Some(text.as_bytes()),
+        )?;
         Ok((Write::Whole(place.path, bytes), document.heads()))
     }
 
@@ -239,7 +247,7 @@ impl Workspace {
                 if let Some(damage) = &loaded.scan.damage {
                     self.report(damage.clone());
                 }
-                let journal = Journal::open(place.clone(), &loaded)?;
+                let journal = Journal::open(place.clone(), &loaded.scan)?;
                 let document = TextDocument::from_automerge(loaded.doc)
                     .map_err(|error| SaveError::load(&place.path, error))?;
                 Ok(Some((document, journal)))

@@ -280,3 +280,64 @@ fn workspaces_are_listed_and_named() {
         "beside the running one"
     );
 }
+
+/// Renderings and Automerge are two ways to the same index; if they part, the next device sees another one.
+#[test]
+fn the_renderings_say_what_automerge_says() {
+    let rig = Rig::new();
+    let workspace = rig.create();
+    let mut ids = Vec::new();
+    // More changes than a log holds before it is rewritten, so that a rewritten one is read as well.
+    for round in 0..150 {
+        let text = format!("text {round}");
+        match round % 10 {
+            0..4 => ids.push(
+                workspace
+                    .put(vec![imported(&format!("/{round}"), &text)])
+                    .unwrap()[0]
+                    .id,
+            ),
+            4 => {
+                let existing = Some(ids[round % ids.len()]);
+                let note = (round % 20 == 4).then(|| "a note".to_owned());
+                let state = NewDocument {
+                    existing,
+                    note,
+                    ..imported("/again", &text)
+                };
+                workspace.put(vec![state]).unwrap();
+            }
+            5 => workspace.remove(&[ids.remove(0)]).unwrap(),
+            6 => workspace
+                .record_path_seen(ids[0], &text, round as i64)
+                .unwrap(),
+            7 => {
+                let failure = ImportFailure {
+                    path: text,
+                    reason: "locked".into(),
+                };
+                let well = format!("text {}", round - 20 * (round % 20 / 17));
+                workspace
+                    .record_import_failures(vec![failure], &[well])
+                    .unwrap();
+            }
+            8 => drop(workspace.create_thread(&text).unwrap()),
+            _ => {
+                let thread = workspace.threads()[0].id;
+                workspace.rename_thread(thread, "renamed").unwrap();
+                if round % 20 == 9 {
+                    workspace.remove_thread(thread).unwrap();
+                }
+                workspace.rename(&text).unwrap();
+            }
+        }
+        if round % 29 == 0 || round == 149 {
+            let place = index_place(&rig.dir());
+            let scan = journal::scan(&workspace.keys, &place).unwrap().unwrap();
+            let mut read_again = Index::open(place, &scan).unwrap();
+            let by_automerge = read_again.contents_of_automerge(&workspace.keys);
+            assert_eq!(read_again.contents(), &by_automerge, "round {round}");
+            assert_eq!(workspace.index().contents(), &by_automerge, "round {round}");
+        }
+    }
+}
