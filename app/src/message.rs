@@ -400,6 +400,9 @@ pub struct AnswerReport {
     pub refused: bool,
     /// Cited passages; for a refusal the nearest ones.
     pub citations: Vec<Citation>,
+    /// Sentences of the answer whose words or numbers are in none of the passages.
+    #[serde(default)]
+    pub unsupported: Vec<String>,
     /// The model's name; `None` where no model was used.
     pub model: Option<String>,
     /// Why the answer ended: `end`, `length`, `stopped`, `none`.

@@ -72,7 +72,13 @@ impl Plan {
                 flash_attention: true,
             };
         }
-        Self { lanes: threads, threads_per_lane: 1, pack_windows: 8, pack_tokens: 96, flash_attention: true }
+        Self {
+            lanes: threads,
+            threads_per_lane: 1,
+            pack_windows: 8,
+            pack_tokens: 96,
+            flash_attention: true,
+        }
     }
 
     /// Cuts pieces, which are sorted by length, into steps.
@@ -85,7 +91,12 @@ impl Plan {
                 tokens += piece.tokens.len();
                 tokens <= self.pack_tokens
             };
-            let together = rest.iter().take(self.pack_windows).take_while(fits).count().max(1);
+            let together = rest
+                .iter()
+                .take(self.pack_windows)
+                .take_while(fits)
+                .count()
+                .max(1);
             let (step, later) = rest.split_at(together);
             steps.push(step);
             rest = later;
@@ -95,7 +106,11 @@ impl Plan {
 
     /// Tokens that a context must be able to compute in one step.
     fn step_tokens(&self, window_len_tokens: usize) -> usize {
-        if self.pack_windows > 1 { window_len_tokens.max(self.pack_tokens) } else { window_len_tokens }
+        if self.pack_windows > 1 {
+            window_len_tokens.max(self.pack_tokens)
+        } else {
+            window_len_tokens
+        }
     }
 }
 
@@ -456,10 +471,21 @@ mod tests {
 
     #[test]
     fn short_windows_share_a_step_and_long_ones_do_not() {
-        let plan =
-            Plan { lanes: 1, threads_per_lane: 1, pack_windows: 3, pack_tokens: 10, flash_attention: true };
-        let pieces: Vec<Piece> = [50, 10, 6, 4, 4, 2, 1, 1, 1].map(|len| piece(0, len)).into();
-        let lengths: Vec<usize> = plan.steps(&pieces).into_iter().map(<[Piece]>::len).collect();
+        let plan = Plan {
+            lanes: 1,
+            threads_per_lane: 1,
+            pack_windows: 3,
+            pack_tokens: 10,
+            flash_attention: true,
+        };
+        let pieces: Vec<Piece> = [50, 10, 6, 4, 4, 2, 1, 1, 1]
+            .map(|len| piece(0, len))
+            .into();
+        let lengths: Vec<usize> = plan
+            .steps(&pieces)
+            .into_iter()
+            .map(<[Piece]>::len)
+            .collect();
         assert_eq!(lengths, [1, 1, 2, 3, 2]);
         assert!(plan.steps(&[]).is_empty());
         assert_eq!(plan.step_tokens(512), 512);

@@ -51,7 +51,8 @@ pub(crate) fn chat_context<'m>(
     backend: &LlamaBackend,
     model: &'m LlamaModel,
     context_len_tokens: u32,
-    threads: u32,
+    threads_for_reading: u32,
+    threads_for_writing: u32,
     log: &LlamaLog,
 ) -> Result<LlamaContext<'m>, LoadError> {
     check_memory(kv_cache_bytes(model, context_len_tokens))?;
@@ -60,8 +61,8 @@ pub(crate) fn chat_context<'m>(
         .with_n_ctx(NonZeroU32::new(context_len_tokens))
         .with_n_batch(chunk)
         .with_n_ubatch(chunk)
-        .with_n_threads(threads.cast_signed())
-        .with_n_threads_batch(threads.cast_signed())
+        .with_n_threads(threads_for_writing.cast_signed())
+        .with_n_threads_batch(threads_for_reading.cast_signed())
         // Models with a sliding window (Gemma 3) would otherwise forget the beginning, and a follow-up question could not
         // use what was read for the one before.
         .with_swa_full(true);

@@ -2,20 +2,24 @@
 //!
 //! Keeps what was read: a follow-up question shares its beginning with the one before, and only what differs is read
 //! again. A request stops within one token while writing and within [`PROMPT_CHUNK_TOKENS`] while reading; whatever
-//! happens, the tokens in the context and the list of them stay equal. Start at [`Generator::run`].
+//! happens, the tokens in the context and the list of them stay equal. The number of threads that write follows what
+//! other programs leave free (see [`threads`](crate::threads)). Start at [`Generator::run`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use llama_cpp_2::LlamaStateSeqFlags;
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
 
+use crate::error::LoadError;
 use crate::protocol::RequestError;
 use crate::request::{Sampling, StopReason, StreamEvent, TokenUsage};
 use crate::text_stream::{AnswerText, Pushed};
+use crate::threads::OtherWork;
 
 /// Tokens of a prompt that are read at once, and so the longest wait until a cancelled request stops reading.
 pub const PROMPT_CHUNK_TOKENS: usize = 128;
@@ -23,12 +27,22 @@ pub const PROMPT_CHUNK_TOKENS: usize = 128;
 /// A chat model with its context.
 pub(crate) struct Generator<'m> {
     model: &'m LlamaModel,
-    context: LlamaContext<'m>,
+    maker: ContextMaker<'m>,
+    /// `None` only after a context could not be made.
+    context: Option<LlamaContext<'m>>,
     context_len_tokens: usize,
     /// The tokens in the context, in order.
     known: Vec<LlamaToken>,
     batch: LlamaBatch<'static>,
+    /// Threads that may write, and those that do.
+    most_threads: u32,
+    threads: u32,
+    /// `None` where the processor does not write, or its share cannot be changed.
+    others: Option<OtherWork>,
 }
+
+/// Makes a context that writes with so many threads.
+pub(crate) type ContextMaker<'m> = Box<dyn Fn(u32) -> Result<LlamaContext<'m>, LoadError> + 'm>;
 
 /// An answer to be written.
 pub(crate) struct Task<'a> {
@@ -52,20 +66,26 @@ struct Written {
 }
 
 impl<'m> Generator<'m> {
-    /// Takes a fresh context of `context_len_tokens`.
+    /// Makes the context of `context_len_tokens` by `maker`.
     pub(crate) fn new(
         model: &'m LlamaModel,
-        context: LlamaContext<'m>,
+        maker: ContextMaker<'m>,
         context_len_tokens: usize,
-    ) -> Self {
-        let batch = LlamaBatch::new(PROMPT_CHUNK_TOKENS, 1);
-        Self {
+        most_threads: u32,
+        gpu: bool,
+    ) -> Result<Self, LoadError> {
+        let context = Some(maker(most_threads)?);
+        Ok(Self {
             model,
+            maker,
             context,
             context_len_tokens,
             known: Vec::new(),
-            batch,
-        }
+            batch: LlamaBatch::new(PROMPT_CHUNK_TOKENS, 1),
+            most_threads,
+            threads: most_threads,
+            others: (!gpu).then(OtherWork::default),
+        })
     }
 
     /// Does a task. Events go to `emit` as they come, the last one is [`StreamEvent::Finished`].
@@ -83,6 +103,10 @@ impl<'m> Generator<'m> {
                 context_len_tokens: self.context_len_tokens,
             });
         }
+        if self.context.is_none() {
+            self.known.clear();
+            self.context = Some((self.maker)(self.threads).map_err(compute_error)?);
+        }
         let result = self.read_and_write(task, emit);
         if result.is_err() {
             // What a failed computation left behind is unknown.
@@ -97,6 +121,7 @@ impl<'m> Generator<'m> {
         emit: &mut dyn FnMut(StreamEvent),
     ) -> Result<(), RequestError> {
         let begin = Instant::now();
+        self.follow_others()?;
         let cached_tokens = self.keep_common_beginning(task.prompt);
         let is_read = self.read(task, cached_tokens, emit)?;
         let prompt_ms = milliseconds_since(begin);
@@ -139,13 +164,11 @@ impl<'m> Generator<'m> {
         }
         let position = u32::try_from(keep).unwrap_or(0);
         // Models with a running state instead of a list of tokens can only forget everything.
-        if keep > 0
-            && matches!(
-                self.context
-                    .clear_kv_cache_seq(Some(0), Some(position), None),
-                Ok(true)
-            )
-        {
+        let forgotten = self
+            .context
+            .as_mut()
+            .map(|context| context.clear_kv_cache_seq(Some(0), Some(position), None));
+        if keep > 0 && matches!(forgotten, Some(Ok(true))) {
             self.known.truncate(keep);
             return keep;
         }
@@ -154,7 +177,9 @@ impl<'m> Generator<'m> {
     }
 
     fn forget(&mut self) {
-        self.context.clear_kv_cache();
+        if let Some(context) = &mut self.context {
+            context.clear_kv_cache();
+        }
         self.known.clear();
     }
 
@@ -205,7 +230,7 @@ impl<'m> Generator<'m> {
             if tokens == task.max_output_tokens {
                 break StopReason::MaxTokens;
             }
-            let token = sampler.sample(&self.context, -1);
+            let token = sampler.sample(self.context()?, -1);
             if self.model.vocab().is_eog(token) {
                 break StopReason::EndOfAnswer;
             }
@@ -225,6 +250,7 @@ impl<'m> Generator<'m> {
             }
             // The last token allowed need not be understood.
             if tokens < task.max_output_tokens {
+                self.follow_others()?;
                 self.compute(&[token], true)?;
             }
         };
@@ -242,11 +268,63 @@ impl<'m> Generator<'m> {
                 .add(token, position, &[0], wants_result && index == last)
                 .map_err(compute_error)?;
         }
-        self.context
-            .decode(&mut self.batch)
-            .map_err(compute_error)?;
+        let Some(context) = &mut self.context else {
+            return Err(no_context());
+        };
+        context.decode(&mut self.batch).map_err(compute_error)?;
         self.known.extend_from_slice(tokens);
         Ok(())
+    }
+
+    fn context(&self) -> Result<&LlamaContext<'m>, RequestError> {
+        self.context.as_ref().ok_or_else(no_context)
+    }
+
+    /// Writes with fewer threads while others need the cores, and with all of them again when they are free.
+    fn follow_others(&mut self) -> Result<(), RequestError> {
+        let Some(others) = &mut self.others else {
+            return Ok(());
+        };
+        let threads = others.threads_for_writing(self.threads, self.most_threads);
+        if threads == self.threads {
+            return Ok(());
+        }
+        if !self.change_threads(threads)? {
+            self.others = None;
+        }
+        Ok(())
+    }
+
+    /// Moves what is known into a context with another number of threads, which llama.cpp's wrapper fixes when a context
+    /// is made. False where that is not worth it.
+    fn change_threads(&mut self, threads: u32) -> Result<bool, RequestError> {
+        let whole = LlamaStateSeqFlags::empty();
+        let context = self.context()?;
+        if context.state_seq_get_size_ext(0, whole) > MAX_MOVED_BYTES {
+            return Ok(false);
+        }
+        let Ok(state) = context.state_seq_get(0, whole) else {
+            return Ok(false);
+        };
+        // The old one first: both together may not fit into memory.
+        self.context = None;
+        let mut context = (self.maker)(threads).map_err(compute_error)?;
+        let is_moved = context.state_seq_set(&state, 0).is_ok();
+        self.context = Some(context);
+        self.threads = threads;
+        if !is_moved {
+            self.read_again()?;
+        }
+        Ok(true)
+    }
+
+    /// Reads everything known once more, into an empty context.
+    fn read_again(&mut self) -> Result<(), RequestError> {
+        let known = std::mem::take(&mut self.known);
+        self.forget();
+        known
+            .chunks(PROMPT_CHUNK_TOKENS)
+            .try_for_each(|chunk| self.compute(chunk, false))
     }
 }
 
@@ -297,6 +375,14 @@ fn milliseconds_since(begin: Instant) -> f64 {
     begin.elapsed().as_secs_f64() * 1000.0
 }
 
+fn no_context() -> RequestError {
+    RequestError::Compute {
+        reason: "memory ran out for its context".into(),
+    }
+}
+
+/// What is known is moved to another context at about 5 GB/s, so this takes a tenth of a second; a larger one stays.
+const MAX_MOVED_BYTES: usize = 512 * 1024 * 1024;
 /// However sharp the settings, one token is always left to choose.
 const MIN_KEEP: usize = 1;
 /// llama.cpp's word for "another seed each time".

@@ -113,24 +113,18 @@ fn measure_embedding() {
     let llama = llama();
     let model = model_from("SATCHEL_TEST_EMBEDDER", &llama);
     println!("variant {}", llama.variant);
-    println!("busy  lanes  threads  pack  flash  long (tokens/s)  short (tokens/s)");
+    println!("busy  lanes  threads  texts  tokens  flash  long (tokens/s)  short (tokens/s)");
     let plans = [
-        (2, 1, 1, true),
-        (2, 1, 1, false),
-        (1, 2, 1, true),
-        (1, 2, 8, true),
-        (2, 1, 4, true),
-        (1, 1, 1, true),
+        Plan::for_threads(2, false),
+        plan(2, 1, 1, true),
+        plan(2, 1, 1, false),
+        plan(2, 1, 4, true),
+        plan(1, 2, 1, true),
+        plan(1, 2, 8, true),
+        plan(1, 1, 1, true),
     ];
-    for (lanes, threads_per_lane, pack_windows, flash_attention) in plans.into_iter().chain(plans) {
+    for plan in plans.into_iter().chain(plans) {
         for busy in [false, true] {
-            let plan = Plan {
-                pack_tokens,
-                lanes,
-                threads_per_lane,
-                pack_windows,
-                flash_attention,
-            };
             let mut embedder =
                 Embedder::new(&llama.backend, &model, plan, &LlamaLog::default()).unwrap();
             let (long, short) = beside_a_busy_core(busy, || {
@@ -139,10 +133,29 @@ fn measure_embedding() {
                     tokens_per_second(&mut embedder, 256, 16),
                 )
             });
+            let Plan {
+                lanes,
+                threads_per_lane,
+                pack_windows,
+                pack_tokens,
+                flash_attention,
+            } = plan;
             println!(
-                "{busy:5} {lanes:6} {threads_per_lane:8} {pack_windows:5} {flash_attention:6} {long:16.0} {short:17.0}"
+                "{busy:5} {lanes:6} {threads_per_lane:8} {pack_windows:6} {pack_tokens:7} \
+                 {flash_attention:6} {long:16.0} {short:17.0}"
             );
         }
+    }
+}
+
+/// Windows go together whatever their length.
+fn plan(lanes: u32, threads_per_lane: u32, pack_windows: usize, flash_attention: bool) -> Plan {
+    Plan {
+        lanes,
+        threads_per_lane,
+        pack_windows,
+        pack_tokens: 512 * pack_windows,
+        flash_attention,
     }
 }
 

@@ -135,7 +135,7 @@ enum Hands<'m> {
 
 impl<'m> Hands<'m> {
     fn new(
-        backend: &LlamaBackend,
+        backend: &'m LlamaBackend,
         model: &'m LlamaModel,
         spec: &ModelSpec,
         threads: u32,
@@ -144,10 +144,20 @@ impl<'m> Hands<'m> {
         match spec.role {
             Role::Chat { context_len_tokens } => {
                 let context_len_tokens = engine::chat_context_len(model, context_len_tokens);
-                let context =
-                    engine::chat_context(backend, model, context_len_tokens, threads, log)?;
-                let generator =
-                    Box::new(Generator::new(model, context, context_len_tokens as usize));
+                let log = log.clone();
+                let maker = Box::new(move |threads_for_writing| {
+                    engine::chat_context(
+                        backend,
+                        model,
+                        context_len_tokens,
+                        threads,
+                        threads_for_writing,
+                        &log,
+                    )
+                });
+                let length = context_len_tokens as usize;
+                let generator = Generator::new(model, maker, length, threads, spec.gpu_layers > 0)?;
+                let generator = Box::new(generator);
                 Ok(Self::Chat {
                     generator,
                     context_len_tokens,

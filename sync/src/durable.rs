@@ -3,7 +3,7 @@
 //! Each file goes to a temporary name in the same folder, is written and fsynced, is renamed, and then the
 //! folder is fsynced. Nothing else in this crate writes a whole file, and nothing here knows what a file means.
 //! Blocking: one file costs two waits for the disk; [`write_all`] shares them among many files.
-//! Start at [`write`].
+//! Start at [`write()`].
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -58,7 +58,7 @@ pub struct Staged {
 /// For callers that want to read the new file back before it replaces the old one.
 ///
 /// # Errors
-/// As [`write`]; nothing is left behind.
+/// As [`write()`]; nothing is left behind.
 pub fn stage(path: &Path, bytes: &[u8]) -> io::Result<Staged> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(UNFINISHED_SUFFIX);
@@ -83,7 +83,7 @@ impl Staged {
     /// Gives the file its real name and fsyncs the folder.
     ///
     /// # Errors
-    /// As [`write`]; when the rename failed, the old file is untouched and the temporary one is removed.
+    /// As [`write()`]; when the rename failed, the old file is untouched and the temporary one is removed.
     pub fn commit(self) -> io::Result<()> {
         let folder = folder_of(&self.target).to_owned();
         self.rename()?;

@@ -2,7 +2,7 @@
 //!
 //! Reading never changes a file and never panics, whatever its bytes; what is not intact is reported as
 //! [`Damage`], never returned as data. Knows nothing about what the frames mean.
-//! Byte tables: [`Header`] and [`encode_frame`]. Start at [`LogFile`].
+//! Byte tables: [`Header`] and `LogFile::encode_frame`. Start at [`LogFile`].
 
 mod append;
 mod header;

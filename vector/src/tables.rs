@@ -14,6 +14,7 @@ use lance::dataset::transaction::{Operation, Transaction};
 use lance::dataset::{CommitBuilder, InsertBuilder, WriteMode, WriteParams};
 use lance::index::DatasetIndexExt;
 use lance::session::Session;
+use lance::table::format::IndexMetadata;
 use lancedb::index::Index;
 use lancedb::table::{CompactionOptions, Duration, OptimizeAction, OptimizeOptions};
 use lancedb::{Connection, ObjectStoreRegistry, Table};
@@ -40,11 +41,12 @@ const TEXT_INDEX: &str = "search_text";
 /// apart by every text search: about 30 µs per row.
 const MAX_UNINDEXED_ROWS: usize = 64;
 
-/// Segments of the text index above which all are merged into one. Each search asks every segment.
-const MAX_INDEX_SEGMENTS: usize = 8;
+/// Rows of a fragment that is not rewritten any more. Smaller ones are put together: reading costs a
+/// file each, and rewriting everything each time would make a long import quadratic.
+const FULL_FRAGMENT_ROWS: usize = 16_384;
 
-/// Fragments (one per commit) above which a table is compacted: reading costs a file each.
-const MAX_FRAGMENTS: usize = 32;
+/// Fragments that are not full (one per commit), above which a table is compacted.
+const MAX_SMALL_FRAGMENTS: usize = 32;
 
 /// How long files of older versions are kept while the store is open, for searches that still read them.
 const KEEP_OLD_VERSIONS_S: i64 = 60;
@@ -153,7 +155,12 @@ impl Tables {
     pub(crate) async fn tidy(&mut self) -> Result<(), Fault> {
         index_text(&self.chunks, MAX_UNINDEXED_ROWS).await?;
         for table in self.all() {
-            if dataset(table).await?.count_fragments() > MAX_FRAGMENTS {
+            if dataset(table)
+                .await?
+                .num_small_files(FULL_FRAGMENT_ROWS)
+                .await
+                > MAX_SMALL_FRAGMENTS
+            {
                 compact(table).await?;
                 prune(table, KEEP_OLD_VERSIONS_S).await?;
             }
@@ -323,26 +330,35 @@ async fn index_text(table: &Table, max_unindexed: usize) -> Result<(), Fault> {
             .name(TEXT_INDEX.to_owned());
         return build.execute().await.map_err(Fault::of_write);
     }
-    let covered = |id: u64| {
-        segments.iter().any(|segment| {
-            segment
-                .fragment_bitmap
-                .as_ref()
-                .is_some_and(|ids| u32::try_from(id).is_ok_and(|id| ids.contains(id)))
-        })
+    let in_segment = |segment: &IndexMetadata, id: u64| {
+        let ids = segment.fragment_bitmap.as_ref();
+        ids.is_some_and(|ids| u32::try_from(id).is_ok_and(|id| ids.contains(id)))
     };
-    let unindexed: usize = dataset
-        .iter_fragments()
-        .filter(|fragment| !covered(fragment.id))
-        .map(|fragment| fragment.num_rows().unwrap_or(usize::MAX))
-        .fold(0, usize::saturating_add);
-    if unindexed <= max_unindexed {
+    let rows_where = |wanted: &dyn Fn(u64) -> bool| -> usize {
+        let fragments = dataset
+            .iter_fragments()
+            .filter(|fragment| wanted(fragment.id));
+        fragments
+            .map(|fragment| fragment.num_rows().unwrap_or(0))
+            .sum()
+    };
+    let unindexed = rows_where(&|id| !segments.iter().any(|segment| in_segment(segment, id)));
+    let n_merged = if max_unindexed == 0 {
+        segments.len()
+    } else {
+        let rows: Vec<usize> = segments
+            .iter()
+            .map(|segment| rows_where(&|id| in_segment(segment, id)))
+            .collect();
+        segments_to_merge(&rows, unindexed)
+    };
+    let in_order = unindexed == 0 && segments.len() == 1;
+    if in_order || (unindexed <= max_unindexed && max_unindexed > 0) {
         return Ok(());
     }
-    let options = if segments.len() >= MAX_INDEX_SEGMENTS || max_unindexed == 0 {
-        OptimizeOptions::merge(segments.len())
-    } else {
-        OptimizeOptions::append()
+    let options = match n_merged {
+        0 => OptimizeOptions::append(),
+        n => OptimizeOptions::merge(n),
     };
     table
         .optimize(OptimizeAction::Index(options))
@@ -351,10 +367,30 @@ async fn index_text(table: &Table, max_unindexed: usize) -> Result<(), Fault> {
     Ok(())
 }
 
+/// How many of the newest segments of the text index are merged with new rows: those that are not
+/// much larger than what they are merged with.
+///
+/// So a row is rewritten about log₂ times in all, and a search asks about log₂ segments.
+fn segments_to_merge(rows_of_segments: &[usize], new_rows: usize) -> usize {
+    let mut merged = new_rows;
+    let newest_first = rows_of_segments.iter().rev();
+    newest_first
+        .take_while(|rows| {
+            let small = **rows <= 2 * merged;
+            merged += **rows;
+            small
+        })
+        .count()
+}
+
 /// Writes the fragments of a table into few, without their deleted rows.
 async fn compact(table: &Table) -> Result<(), Fault> {
+    let options = CompactionOptions {
+        target_rows_per_fragment: FULL_FRAGMENT_ROWS,
+        ..CompactionOptions::default()
+    };
     let action = OptimizeAction::Compact {
-        options: CompactionOptions::default(),
+        options,
         remap_options: None,
     };
     table.optimize(action).await.map_err(Fault::of_write)?;
@@ -370,4 +406,30 @@ async fn prune(table: &Table, keep_s: i64) -> Result<(), Fault> {
     };
     table.optimize(action).await.map_err(Fault::of_write)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::segments_to_merge;
+
+    #[test]
+    fn segments_stay_few_and_rows_are_seldom_rewritten() {
+        let (mut segments, mut rewritten, mut most) = (Vec::<usize>::new(), 0, 0);
+        for _ in 0..200 {
+            let new_rows = 1_000;
+            let n = segments_to_merge(&segments, new_rows);
+            let merged: usize = segments.drain(segments.len() - n..).sum();
+            rewritten += merged;
+            segments.push(merged + new_rows);
+            most = most.max(segments.len());
+        }
+        assert_eq!(segments.iter().sum::<usize>(), 200_000);
+        assert!(most <= 6, "{most} segments");
+        assert!(rewritten <= 8 * 200_000, "{rewritten} rows rewritten");
+        assert_eq!(
+            segments_to_merge(&[100_000], 65),
+            0,
+            "a small edit leaves the large ones alone"
+        );
+    }
 }

@@ -16,7 +16,7 @@ use satchel_vector::SourceId;
 use super::conversation::{self, Turn};
 use super::jobs::Emitter;
 use super::model_host::{self, Running};
-use super::prompt::{self, Passage};
+use super::prompt::{self, Passage, Style};
 use super::{Shared, cite, failure, indexing, reference, retrieve};
 use crate::message::{AnswerReport, Citation, Event, Failure, FailureKind, Progress, SearchMode, Stage, Usage};
 
@@ -63,6 +63,7 @@ pub async fn ask(
         answer: String::new(),
         refused: false,
         citations: Vec::new(),
+        unsupported: Vec::new(),
         model: None,
         ended: "none".to_owned(),
         coverage,
@@ -101,13 +102,14 @@ async fn generate(
     let running = shared.models.chat().await?;
     emitter.progress(Progress { stage: Stage::Loading, done: 0, total: 1, eta_ms: None });
     let info = running.engine.info().await.map_err(failure::of_engine)?;
-    let max_output = shared.settings.max_output_tokens.min(info.context_len_tokens / 3);
+    let style = Style::for_model(running.model.parameters);
+    let max_output = shared.settings.max_output_tokens.min(style.most_output_tokens()).min(info.context_len_tokens / 3);
     let room = (info.context_len_tokens - max_output) as usize - MARGIN_TOKENS;
-    let budget = shared.settings.passage_budget_tokens.min(room);
+    let budget = shared.settings.passage_budget_tokens.min(style.most_passage_tokens()).min(room);
     let sections = sections(shared, hits).await?;
     let passages = prompt::choose(hits, &|hit| sections.get(&hit.source).cloned().unwrap_or_default(), budget);
     let history = conversation::history(turns, HISTORY_TURNS);
-    let (messages, passages) = fit(&running, &history, passages, &report.question, room).await?;
+    let (messages, passages) = fit(&running, style, &history, passages, &report.question, room).await?;
     let shown = passages.iter().map(|p| cite::citation(p, crate::message::Origin::Retrieved, &super::words::content_words(&report.question)));
     emitter.send(Event::Passages(shown.collect())).await;
     let request = GenerateRequest {
@@ -120,6 +122,7 @@ async fn generate(
     let cited = cite::cite(&written.text, &report.question, &passages);
     report.answer = cited.text;
     report.citations = cited.citations;
+    report.unsupported = cited.unsupported;
     report.model = Some(model_host::display_name(&running.model));
     report.ended = written.ended.to_owned();
     report.usage = written.usage.map(|usage| Usage {
@@ -148,6 +151,7 @@ async fn sections(shared: &Arc<Shared>, hits: &[Hit]) -> Result<HashMap<SourceId
 /// Drops earlier turns, then the last passages, until the prompt really fits. The question is never cut.
 async fn fit(
     running: &Running,
+    style: Style,
     history: &[(String, String)],
     mut passages: Vec<Passage>,
     question: &str,
@@ -155,7 +159,7 @@ async fn fit(
 ) -> Result<(Vec<satchel_inference::ChatMessage>, Vec<Passage>), Failure> {
     let mut history = history.to_vec();
     loop {
-        let messages = prompt::messages(&history, &passages, question);
+        let messages = prompt::messages(style, &history, &passages, question);
         let tokens = running.engine.count_prompt_tokens(messages.clone()).await.map_err(failure::of_engine)?;
         if tokens <= room {
             return Ok((messages, passages));

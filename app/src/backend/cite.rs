@@ -24,6 +24,8 @@ pub struct Cited {
     pub text: String,
     /// In the order of their first mark; each quote is exact text of its document.
     pub citations: Vec<Citation>,
+    /// Sentences that say something, and that no passage bears out by its words and numbers.
+    pub unsupported: Vec<String>,
 }
 
 /// Validates the marks of an answer and completes them.
@@ -31,6 +33,7 @@ pub struct Cited {
 pub fn cite(answer: &str, question: &str, passages: &[Passage]) -> Cited {
     let answer = &marks_inside_sentences(answer);
     let mut cited: Vec<(usize, Origin, HashSet<String>)> = Vec::new();
+    let mut unsupported = Vec::new();
     let mut text = String::with_capacity(answer.len());
     let mut at = 0;
     for range in words::sentences(answer) {
@@ -41,8 +44,12 @@ pub fn cite(answer: &str, question: &str, passages: &[Passage]) -> Cited {
         let (marks, origin) = if !marks.is_empty() {
             (marks, Origin::Model)
         } else {
-            (matching(&wanted, passages).into_iter().collect(), Origin::Matched)
+            (matching(&sentence, &wanted, passages).into_iter().collect(), Origin::Matched)
         };
+        let borne_out = passages.iter().any(|passage| bears_out(passage, &sentence, &wanted));
+        if wanted.len() >= MATCH_WORDS && !borne_out {
+            unsupported.push(sentence.trim().to_owned());
+        }
         text += &with_marks(&sentence, &marks, passages);
         for index in marks {
             match cited.iter_mut().find(|(known, ..)| *known == index) {
@@ -64,7 +71,7 @@ pub fn cite(answer: &str, question: &str, passages: &[Passage]) -> Cited {
             })
             .collect()
     };
-    Cited { text: text.trim().to_owned(), citations }
+    Cited { text: text.trim().to_owned(), citations, unsupported }
 }
 
 /// The nearest passages as sources of a refusal.
@@ -148,14 +155,21 @@ fn is_mark(word: &str) -> bool {
     word.strip_prefix(['S', 's']).is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-fn matching(wanted: &HashSet<String>, passages: &[Passage]) -> Option<usize> {
+fn matching(sentence: &str, wanted: &HashSet<String>, passages: &[Passage]) -> Option<usize> {
     if wanted.len() < MATCH_WORDS {
         return None;
     }
-    let scored = passages.iter().enumerate().map(|(index, p)| (index, words::coverage(wanted, &p.hit.text)));
+    let bearing = passages.iter().enumerate().filter(|(_, passage)| bears_out(passage, sentence, wanted));
+    let scored = bearing.map(|(index, passage)| (index, words::coverage(wanted, &passage.text)));
     // The first of equals: it was nearer to the question.
-    let (index, best) = scored.rev().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
-    (best >= MATCH_COVERAGE).then_some(index)
+    scored.reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(index, _)| index)
+}
+
+/// Whether a passage holds most of a sentence's words, and every number in it: a wrong number makes a wrong
+/// sentence out of right words.
+fn bears_out(passage: &Passage, sentence: &str, wanted: &HashSet<String>) -> bool {
+    words::coverage(wanted, &passage.text) >= MATCH_COVERAGE
+        && words::numbers(sentence).is_subset(&words::numbers(&passage.text))
 }
 
 /// Puts marks before the full stop's end: `It is blue. [S1]` reads as the instruction asks.
@@ -240,5 +254,14 @@ mod tests {
         assert!(cited.citations.iter().all(|c| c.origin == Origin::Retrieved));
         assert_eq!(cited.citations.len(), 2);
         assert!(!cited.text.contains("[S"), "{}", cited.text);
+    }
+
+    #[test]
+    fn a_sentence_with_another_number_is_not_borne_out() {
+        let right = cite("The firm from Kiel renewed the roof in 2004.", "When?", &two());
+        assert_eq!(right.unsupported, Vec::<String>::new());
+        let wrong = cite("The firm from Kiel renewed the roof in 2014.", "When?", &two());
+        assert_eq!(wrong.unsupported, ["The firm from Kiel renewed the roof in 2014."]);
+        assert!(wrong.citations.iter().all(|c| c.origin == Origin::Retrieved));
     }
 }

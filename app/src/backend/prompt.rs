@@ -22,8 +22,51 @@ pub struct Passage {
     pub text: String,
 }
 
+/// How a model is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Many passages, each under its mark, which the model is to write after its sentences.
+    Marked,
+    /// One or two passages and a short request. A model below a billion parameters loses its way in more, and
+    /// copies marks without meaning; its sentences are matched to the passages afterwards.
+    Plain,
+}
+
+impl Style {
+    /// Parameters from which a model follows the longer instructions.
+    const MARKED_FROM_PARAMETERS: u64 = 1_000_000_000;
+
+    /// The style that suits a model of so many parameters.
+    #[must_use]
+    pub fn for_model(parameters: u64) -> Self {
+        if parameters < Self::MARKED_FROM_PARAMETERS { Self::Plain } else { Self::Marked }
+    }
+
+    /// Tokens of passages that a model asked in this style can use, at most.
+    #[must_use]
+    pub fn most_passage_tokens(self) -> usize {
+        match self {
+            Self::Marked => usize::MAX,
+            // Tried with SmolLM2-135M on the sample: 350 tokens give a right answer where 900 give an invented one.
+            Self::Plain => 350,
+        }
+    }
+
+    /// Tokens that an answer in this style needs, at most.
+    #[must_use]
+    pub fn most_output_tokens(self) -> u32 {
+        match self {
+            Self::Marked => u32::MAX,
+            Self::Plain => 120,
+        }
+    }
+}
+
+/// What a small model is told.
+const SHORT_INSTRUCTIONS: &str = "Answer the question with the exact words of the text. Be short.";
+
 /// Never changes between turns, so that the model's memory of it can be reused.
-pub const INSTRUCTIONS: &str = "You answer questions from the user's own documents. \
+const INSTRUCTIONS: &str = "You answer questions from the user's own documents. \
 Use only the numbered sources given with the question. \
 Give a short, direct answer in complete sentences. \
 After each sentence write the mark of the source it comes from, like [S1]. \
@@ -107,7 +150,12 @@ fn grow(hit: &Hit, chunks: &[StoredChunk], budget_tokens: usize, taken: &[Range<
 /// Text of documents is data. Marks of our form inside it are broken up, so that a document cannot cite
 /// in the model's place; the engine tokenises contents without control tokens.
 #[must_use]
-pub fn messages(history: &[(String, String)], passages: &[Passage], question: &str) -> Vec<ChatMessage> {
+pub fn messages(style: Style, history: &[(String, String)], passages: &[Passage], question: &str) -> Vec<ChatMessage> {
+    if style == Style::Plain {
+        let text: Vec<String> = passages.iter().map(|passage| defuse(&passage.text)).collect();
+        let request = format!("Text:\n{}\n\nQuestion: {question}\nAnswer:", text.join("\n\n"));
+        return vec![message(ChatRole::System, SHORT_INSTRUCTIONS.to_owned()), message(ChatRole::User, request)];
+    }
     let mut messages = vec![message(ChatRole::System, INSTRUCTIONS.to_owned())];
     for (asked, answered) in history {
         messages.push(message(ChatRole::User, asked.clone()));
@@ -183,7 +231,7 @@ mod tests {
     #[test]
     fn a_document_cannot_write_a_mark() {
         let passages = vec![Passage { mark: "S1".into(), hit: hit(1, 0..9, "x"), range: 0..9, text: "trust [S2] me".into() }];
-        let rendered = messages(&[], &passages, "why?").pop().unwrap().content;
+        let rendered = messages(Style::Marked, &[], &passages, "why?").pop().unwrap().content;
         assert!(!rendered.contains("[S2]"), "{rendered}");
         assert!(rendered.ends_with("Question: why?"));
     }

@@ -20,6 +20,15 @@ pub fn content_words(text: &str) -> HashSet<String> {
     words(text).filter(|word| !is_stop_word(word)).map(|word| stem(&word)).collect()
 }
 
+/// The numbers in `text`, without separators of thousands: `3,227.88` and `3227.88` are the same.
+#[must_use]
+pub fn numbers(text: &str) -> HashSet<String> {
+    text.split(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ',' | ':')))
+        .map(|number| number.trim_matches(['.', ',', ':']).replace(',', ""))
+        .filter(|number| !number.is_empty())
+        .collect()
+}
+
 /// The part of `wanted` that occurs in `text`, in [0, 1]; 0 when nothing is wanted.
 #[must_use]
 pub fn coverage(wanted: &HashSet<String>, text: &str) -> f32 {

@@ -223,13 +223,20 @@ impl Printer {
             self.line("");
             if !report.refused {
                 let stated = report.citations.iter().any(|c| c.origin != Origin::Retrieved);
-                self.line(&self.bold(if stated { "Sources:" } else { "The answer names no source; it was given these passages:" }));
+                self.line(&self.bold(if stated { "Sources:" } else { "These passages were read for the answer:" }));
             }
         }
         for citation in &report.citations {
             let mark = if citation.mark.is_empty() { String::new() } else { format!("[{}] ", citation.mark) };
             self.line(&format!("  {mark}{} {}", clean(&citation.place()), self.dim(&citation.reference())));
             self.line(&indent(&format!("“{}”", clean(&citation.quote.replace('\n', " ")))));
+        }
+        if !report.unsupported.is_empty() {
+            self.line("");
+            self.line(&self.bold("Careful: the passages do not bear this out:"));
+            for sentence in &report.unsupported {
+                self.line(&indent(&clean(sentence)));
+            }
         }
         if report.ended == "length" {
             self.message("The answer was cut at its longest; ask for less at once, or raise `max_output_tokens`.");

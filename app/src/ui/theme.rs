@@ -3,13 +3,13 @@
 use eframe::egui;
 
 /// Space between groups, in points.
-pub const GAP: f32 = 12.0;
+pub(super) const GAP: f32 = 12.0;
 
 /// Widest column of text that reads well, in points.
-pub const COLUMN: f32 = 760.0;
+pub(super) const COLUMN: f32 = 760.0;
 
 /// Follows the system's light or dark theme and sets comfortable text sizes.
-pub fn apply(context: &egui::Context) {
+pub(super) fn apply(context: &egui::Context) {
     context.set_theme(egui::ThemePreference::System);
     context.all_styles_mut(|style| {
         style.spacing.item_spacing = egui::vec2(8.0, 6.0);

@@ -2,7 +2,7 @@
 //!
 //! Every call runs on a thread of its own with a time limit, for two reasons: a keyring that waits for a
 //! dialog must not hang the program, and the D-Bus library must not meet an asynchronous runtime.
-//! Never keeps a connection. Start at [`read`] and [`write`].
+//! Never keeps a connection. Start at [`read`] and [`write()`].
 
 use std::sync::Arc;
 use std::sync::mpsc;

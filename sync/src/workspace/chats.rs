@@ -5,9 +5,9 @@
 use std::path::Path;
 use std::sync::PoisonError;
 
+use super::contents::Change;
 use super::documents::now_ms;
 use super::error::SaveError;
-use super::index::Change;
 use super::journal::{self, Journal, Place};
 use super::{Workspace, chat_place, remove_files};
 use crate::chat::{ChatDocument, Message, Thread, ThreadEntry};

@@ -11,9 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use automerge::ChangeHash;
 
+use super::contents::{Change, IndexedDocument};
 use super::entry::{DocumentEntry, ImportFailure, version_of};
 use super::error::SaveError;
-use super::index::{Change, IndexedDocument};
 use super::{Workspace, document_place, journal, originals, remove_files};
 use crate::document::{Anchor, AnchorError, Resolved, TextDocument, unpack};
 use crate::id::{ContentHash, DocumentId};

@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::contents::Contents;
 use super::error::OpenError;
-use super::index::Contents;
 use super::{CHATS, DOCUMENTS, INDEX_FILE, index_place, journal};
 use crate::id::WorkspaceId;
 use crate::keys::DataKey;

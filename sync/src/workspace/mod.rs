@@ -14,6 +14,7 @@
 //! ```
 
 mod chats;
+mod contents;
 mod documents;
 mod entry;
 mod error;
@@ -40,7 +41,8 @@ pub use crate::id::{ContentHash, DocumentId, ThreadId, WorkspaceId};
 use crate::keys::DataKey;
 use crate::log::{Damage, FileName};
 use crate::seal::{FileKind, WorkspaceKeys};
-use index::{Change, Index};
+use contents::Change;
+use index::Index;
 use journal::Place;
 
 /// How long a lock is waited for: a process that was just ended, or a child between `fork` and `exec`, may hold

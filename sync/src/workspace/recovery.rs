@@ -8,9 +8,10 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::contents::{Change, Contents, IndexedDocument};
 use super::entry::{DocumentEntry, version_of};
 use super::error::{OpenError, SaveError};
-use super::index::{self, Change, Contents, Index, IndexedDocument};
+use super::index::{self, Index};
 use super::journal;
 use super::{
     CHATS, DOCUMENTS, ORIGINALS, chat_place, document_place, index_place, originals, remove_files,

@@ -10,10 +10,10 @@ use std::sync::{Mutex, PoisonError};
 
 use automerge::ChangeHash;
 
+use super::contents::{Change, IndexedDocument};
 use super::documents::{heads_text, now_ms};
 use super::entry::{DocumentEntry, NewDocument, version_of};
 use super::error::SaveError;
-use super::index::{Change, IndexedDocument};
 use super::journal::{self, Journal};
 use super::originals::{self, MAX_ORIGINAL_BYTES};
 use super::{Workspace, document_place, remove_files};
@@ -51,8 +51,8 @@ impl Workspace {
     /// Saves a batch of documents; when it returns `Ok`, all of them are durable.
     ///
     /// Entries come back in the order of `documents`. A document with `existing` keeps its id and history: its text
-    /// changes by the differences. Larger batches share the waiting for the disk: 64 documents at once are about
-    /// ten times as fast as one by one.
+    /// changes by the differences. Larger batches share the waiting for the disk: 64 documents
+    /// of 3 kB with originals of 20 kB at once are saved at 740 a second (2 cores, `examples/measure_storage.rs`).
     ///
     /// # Errors
     /// See [`SaveError`]; nothing of the batch is saved then. [`SaveError::NoSpace`] says how many bytes were needed.

@@ -316,7 +316,7 @@ fn the_renderings_say_what_automerge_says() {
                     path: text,
                     reason: "locked".into(),
                 };
-                let well = format!("text {}", round - 20 * (round % 20 / 17));
+                let well = format!("text {}", round.saturating_sub(20));
                 workspace
                     .record_import_failures(vec![failure], &[well])
                     .unwrap();

@@ -1,0 +1,244 @@
+//! What the index says, as plain data: entries, chats, failures, and the changes to them.
+//!
+//! Read from the renderings in the index file, or through Automerge where one is missing. Pure; a change is
+//! applied here only after it is durable. Start at [`Contents`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use automerge::Automerge;
+use automerge::hydrate::{Map, Value};
+use serde::{Deserialize, Serialize};
+
+use super::entry::DocumentEntry;
+use crate::chat::ThreadEntry;
+use crate::document::{LoadError, check_schema, load, unpack};
+use crate::id::{ContentHash, DocumentId, ThreadId, from_hex};
+use crate::values;
+
+/// Fields of a record by name.
+pub(super) type Record = serde_json::Map<String, serde_json::Value>;
+
+/// An entry with the heads of the document that it describes, so that an older file is noticed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct IndexedDocument {
+    pub(super) entry: DocumentEntry,
+    /// Change hashes in hexadecimal digits, separated by spaces.
+    pub(super) heads: String,
+}
+
+/// What the index says, as plain data.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Contents {
+    pub(super) name: String,
+    pub(super) documents: BTreeMap<DocumentId, IndexedDocument>,
+    pub(super) by_original: HashMap<ContentHash, DocumentId>,
+    pub(super) threads: BTreeMap<ThreadId, ThreadEntry>,
+    pub(super) failures: BTreeMap<String, String>,
+    /// Documents and chats that were removed while their files may still be there.
+    pub(super) removed: BTreeSet<[u8; 16]>,
+}
+
+/// One thing to change. All changes of a batch become one Automerge change and one fsync.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Change {
+    Name(String),
+    Document(IndexedDocument),
+    RemoveDocument(DocumentId),
+    Thread(ThreadEntry),
+    RemoveThread(ThreadId),
+    Failure {
+        path: String,
+        reason: Option<String>,
+    },
+    /// The files of something removed are gone, so it need not be remembered any longer.
+    Forget([u8; 16]),
+}
+
+/// The rendering of a whole index.
+#[derive(Serialize, Deserialize)]
+struct Rendering {
+    name: String,
+    documents: Vec<IndexedDocument>,
+    threads: Vec<ThreadEntry>,
+    failures: BTreeMap<String, String>,
+    removed: Vec<[u8; 16]>,
+}
+
+impl IndexedDocument {
+    /// The fields of entry and heads side by side, as Automerge holds them.
+    pub(super) fn record(&self) -> Record {
+        let mut record = values::to_json(&self.entry);
+        record.insert("heads".to_owned(), self.heads.clone().into());
+        record
+    }
+
+    fn from_map(map: &Map) -> Option<Self> {
+        Some(Self {
+            entry: values::from_map(map).ok()?,
+            heads: text(map.get("heads")),
+        })
+    }
+}
+
+impl Contents {
+    /// Reads an index from its frames: from the renderings where all have one, else through Automerge.
+    pub(super) fn read(frames: &[Vec<u8>]) -> Result<Self, LoadError> {
+        match Self::rendered(frames) {
+            Some(contents) => Ok(contents),
+            None => {
+                let doc = load(frames)?;
+                check_schema(&doc)?;
+                Self::of(&doc)
+            }
+        }
+    }
+
+    fn rendered(frames: &[Vec<u8>]) -> Option<Self> {
+        let (snapshot, changes) = frames.split_first()?;
+        let snapshot: Rendering = serde_json::from_slice(&unpack(snapshot)?.rendering()?).ok()?;
+        let mut contents = Self {
+            name: snapshot.name,
+            failures: snapshot.failures,
+            removed: snapshot.removed.into_iter().collect(),
+            ..Self::default()
+        };
+        for thread in snapshot.threads {
+            contents.threads.insert(thread.id, thread);
+        }
+        for document in snapshot.documents {
+            contents.insert(document);
+        }
+        for frame in changes {
+            let changes: Vec<Change> = serde_json::from_slice(&unpack(frame)?.rendering()?).ok()?;
+            for change in changes {
+                contents.apply(change);
+            }
+        }
+        Some(contents)
+    }
+
+    /// The rendering of a snapshot.
+    pub(super) fn render(&self) -> Vec<u8> {
+        let rendering = Rendering {
+            name: self.name.clone(),
+            documents: self.documents.values().cloned().collect(),
+            threads: self.threads.values().cloned().collect(),
+            failures: self.failures.clone(),
+            removed: self.removed.iter().copied().collect(),
+        };
+        serde_json::to_vec(&rendering).expect("the index is plain data")
+    }
+
+    /// Reads an index through Automerge.
+    pub(super) fn of(doc: &Automerge) -> Result<Self, LoadError> {
+        let Value::Map(root) = doc.hydrate(None) else {
+            return Err(LoadError::MissingPart("root"));
+        };
+        let mut contents = Self {
+            name: text(root.get("name")),
+            ..Self::default()
+        };
+        for record in records(root.get("documents")) {
+            if let Some(document) = IndexedDocument::from_map(record) {
+                contents.insert(document);
+            }
+        }
+        for record in records(root.get("threads")) {
+            if let Ok(thread) = values::from_map::<ThreadEntry>(record) {
+                contents.threads.insert(thread.id, thread);
+            }
+        }
+        if let Some(Value::Map(removed)) = root.get("removed") {
+            contents.removed = removed
+                .iter()
+                .filter_map(|(id, _)| from_hex(id).ok())
+                .collect();
+        }
+        if let Some(Value::Map(failures)) = root.get("failures") {
+            contents.failures = failures
+                .iter()
+                .map(|(path, reason)| (path.clone(), text(Some(&reason.value))))
+                .collect();
+        }
+        Ok(contents)
+    }
+
+    pub(super) fn apply(&mut self, change: Change) {
+        match change {
+            Change::Name(name) => self.name = name,
+            Change::Document(document) => self.insert(document),
+            Change::RemoveDocument(id) => {
+                self.remove(id);
+                self.removed.insert(id.0);
+            }
+            Change::Forget(id) => {
+                self.removed.remove(&id);
+            }
+            Change::Thread(thread) => {
+                self.threads.insert(thread.id, thread);
+            }
+            Change::RemoveThread(id) => {
+                self.threads.remove(&id);
+                self.removed.insert(id.0);
+            }
+            Change::Failure {
+                path,
+                reason: Some(reason),
+            } => {
+                self.failures.insert(path, reason);
+            }
+            Change::Failure { path, reason: None } => {
+                self.failures.remove(&path);
+            }
+        }
+    }
+
+    fn insert(&mut self, document: IndexedDocument) {
+        self.remove(document.entry.id);
+        if let Some(original) = document.entry.original {
+            self.by_original
+                .entry(original)
+                .or_insert(document.entry.id);
+        }
+        self.documents.insert(document.entry.id, document);
+    }
+
+    fn remove(&mut self, id: DocumentId) {
+        let Some(IndexedDocument { entry, .. }) = self.documents.remove(&id) else {
+            return;
+        };
+        let Some(original) = entry.original else {
+            return;
+        };
+        if self.by_original.get(&original) == Some(&id) {
+            self.by_original.remove(&original);
+            let other = self
+                .documents
+                .values()
+                .find(|other| other.entry.original == Some(original));
+            if let Some(other) = other.map(|other| other.entry.id) {
+                self.by_original.insert(original, other);
+            }
+        }
+    }
+}
+
+fn records(map: Option<&Value>) -> impl Iterator<Item = &Map> {
+    let map = match map {
+        Some(Value::Map(map)) => Some(map),
+        _ => None,
+    };
+    map.into_iter()
+        .flat_map(Map::iter)
+        .filter_map(|(_, entry)| match &entry.value {
+            Value::Map(record) => Some(record),
+            _ => None,
+        })
+}
+
+fn text(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::Scalar(automerge::ScalarValue::Str(text))) => text.to_string(),
+        _ => String::new(),
+    }
+}
