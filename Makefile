@@ -45,8 +45,9 @@ BENCH ?= *
 bench: ## Measure speed (BENCH=name for one of them)
 	@packaging/system-packages.sh test
 	@$(MAKE) --no-print-directory build
-	@packaging/starter-models.sh "$(SATCHEL)"
-	@cargo bench $(WORKSPACE) --profile dev --bench '$(BENCH)'
+	@packaging/starter-models.sh "$(SATCHEL)" "$(CARGO_TARGET_DIR)/test-data/all-MiniLM-L6-v2"
+	@SATCHEL_BENCH_EMBEDDER_DIR="$(CARGO_TARGET_DIR)/test-data/all-MiniLM-L6-v2" \
+	  cargo bench $(WORKSPACE) --profile dev --bench '$(BENCH)'
 
 # Not part of `make test`: clippy and rustdoc check all 900 third-party crates once more, some ten
 # minutes on two cores the first time.

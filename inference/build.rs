@@ -19,8 +19,6 @@ type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 fn main() -> Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
-    refuse_silent_slowness()?;
     find_libraries_from_tests();
 
     // Handed over by llama-cpp-sys-2 to packages that depend on it directly.
@@ -31,6 +29,7 @@ fn main() -> Result<()> {
     let llama_dir = modules_dir
         .parent()
         .ok_or("the folder of llama.cpp's build is unknown")?;
+    refuse_silent_slowness(llama_dir)?;
     let profile_dir = profile_dir()?;
 
     let compiler = Compiler::of(llama_dir);
@@ -50,15 +49,23 @@ fn find_libraries_from_tests() {
     }
 }
 
-/// With `SOURCE_DATE_EPOCH` set, llama.cpp's build switches off instructions that it would use otherwise, without a word,
-/// and every answer takes several times as long.
-fn refuse_silent_slowness() -> Result<()> {
-    if env::var_os("SOURCE_DATE_EPOCH").is_none() {
+/// llama.cpp's build can lose its SIMD instructions without a word, and every answer then takes several times as long.
+///
+/// `SOURCE_DATE_EPOCH`, which packagers set, does that to builds with a single variant. Builds with all variants, as
+/// here, give each its own flags and keep them; this looks at what the compiler was really told.
+fn refuse_silent_slowness(llama_dir: &Path) -> Result<()> {
+    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64") {
         return Ok(());
     }
-    Err("SOURCE_DATE_EPOCH is set: llama.cpp's build takes it as a wish for code without SIMD. Unset it, run \
-         `cargo clean -p llama-cpp-sys-2`, and build again"
-        .into())
+    let commands =
+        fs::read_to_string(llama_dir.join("build/compile_commands.json")).unwrap_or_default();
+    let is_slow = |command: &&str| command.contains(AVX2_VARIANT) && !command.contains(AVX2_FLAG);
+    match commands.lines().filter(|line| line.contains("\"command\"")).find(is_slow) {
+        None => Ok(()),
+        Some(_) => Err("llama.cpp was compiled without SIMD instructions. Unset SOURCE_DATE_EPOCH, CFLAGS and CXXFLAGS, \
+                        run `cargo clean -p llama-cpp-sys-2`, and build again"
+            .into()),
+    }
 }
 
 /// `OUT_DIR` is `<profile>/build/<package>-<hash>/out`.
@@ -287,6 +294,8 @@ const MODULE_PREFIX: &str = if cfg!(windows) { "ggml-" } else { "libggml-" };
 /// llama.cpp names its modules `.so` on macOS too.
 const MODULE_SUFFIX: &str = if cfg!(windows) { ".dll" } else { ".so" };
 const AMX_VARIANT: &str = "ggml-cpu-sapphirerapids";
+const AVX2_VARIANT: &str = "ggml-cpu-haswell.dir";
+const AVX2_FLAG: &str = "-mavx2";
 const FIRST_GCC_WITH_SOUND_AMX: u32 = 13;
 const LIBRARY_STEMS: [&str; 8] = [
     "libllama-common",

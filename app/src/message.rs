@@ -250,7 +250,19 @@ impl Coverage {
     /// `Searched 41 of 43 documents; 120 of 900 passages still wait for embeddings; 2 files could not be read.`
     #[must_use]
     pub fn line(&self) -> String {
-        let mut line = format!("Searched {} of {} documents", self.indexed, self.documents);
+        format!("Searched {} of {} documents", self.indexed, self.documents) + &self.exceptions()
+    }
+
+    /// As [`Self::line`], where nothing has been searched yet: `43 documents; …`.
+    #[must_use]
+    pub fn in_stock(&self) -> String {
+        let waiting = self.documents - self.indexed.min(self.documents);
+        let waiting = if waiting > 0 { format!(", {waiting} of them not searchable yet") } else { String::new() };
+        format!("{} documents{waiting}", self.documents) + &self.exceptions()
+    }
+
+    fn exceptions(&self) -> String {
+        let mut line = String::new();
         if self.embedded < self.passages {
             line += &format!(
                 "; {} of {} passages are found by words only (no embedding yet)",

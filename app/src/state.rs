@@ -16,6 +16,8 @@ pub struct SessionState {
     pub question: String,
     /// The answer as far as it has come.
     pub answer: String,
+    /// Sentences of the answer that no passage bears out.
+    pub unsupported: Vec<String>,
     /// Passages of the answer, or hits of the search.
     pub citations: Vec<Citation>,
     /// What the user should know, newest last.
@@ -79,11 +81,13 @@ impl SessionState {
             Reply::Answered(report) => {
                 self.answer = report.answer;
                 self.citations = report.citations;
+                self.unsupported = report.unsupported;
                 self.thread = Some(report.thread);
                 self.cover(report.coverage);
             }
             Reply::Hits(report) => {
                 self.answer.clear();
+                self.unsupported.clear();
                 self.citations = report.hits;
                 self.cover(report.coverage);
             }

@@ -26,20 +26,20 @@ pub const MAX_EMBED_WINDOW_TOKENS: u32 = 512;
 
 /// How the work is laid out.
 ///
-/// Measured with all-MiniLM-L6-v2 on two cores of an AMD EPYC (AVX2, variant `haswell`), in tokens per second, the better
-/// of two runs, by `measure_embedding` in `measure.rs`. "Long" are texts of 100 to 200 words, "short" of 8 to 16, "busy"
-/// means that another program keeps one core busy:
+/// Measured with all-MiniLM-L6-v2 on two cores of an AMD EPYC (AVX2, variant `haswell`) by `measure_embedding` in
+/// `measure.rs`, in tokens per second. "Long" are texts of 100 to 190 words, "short" of 8 to 16; "busy" means that another
+/// program keeps one core busy. "Together" are texts computed in one step:
 ///
-/// | weights | contexts × threads | texts per step | flash attention | long | short | busy, long | busy, short |
+/// | weights | contexts × threads | together | flash attention | long | short | busy, long | busy, short |
 /// |---|---|---|---|---|---|---|---|
-/// | f16 | 2 × 1 | 1 | on | **4,758** | 4,263 | **3,184** | 2,946 |
-/// | f16 | 2 × 1 | 1 | off | 4,421 | 4,538 | 2,840 | 2,849 |
-/// | f16 | 2 × 1 | 4 | on | 4,142 | **4,945** | 2,927 | **3,181** |
-/// | f16 | 1 × 2 | 1 | on | 4,439 | 3,948 | 1,688 | 1,109 |
-/// | f16 | 1 × 2 | 8 | on | 3,573 | 4,684 | 1,876 | 1,662 |
-/// | f16 | 1 × 1 | 1 | on | 2,380 | 2,073 | 2,401 | 2,149 |
-/// | q8_0 | 2 × 1 | 1 | on | 4,499 | 4,749 | 3,100 | 3,549 |
-/// | q8_0 | 2 × 1 | 4 | on | 3,858 | 4,763 | 2,525 | 3,416 |
+/// | f16 | 2 × 1 | up to 8, up to 96 tokens | on | **4,470** | **4,641** | 2,952 | 2,657 |
+/// | f16 | 2 × 1 | 1 | on | 4,486 | 4,073 | 2,953 | 2,726 |
+/// | f16 | 2 × 1 | 1 | off | 4,269 | 4,027 | 2,774 | 2,653 |
+/// | f16 | 2 × 1 | 4 | on | 3,923 | 4,640 | 2,653 | 2,860 |
+/// | f16 | 1 × 2 | 1 | on | 4,232 | 3,536 | 1,644 | 971 |
+/// | f16 | 1 × 2 | 8 | on | 3,291 | 4,459 | 1,846 | 1,645 |
+/// | q8_0 | 2 × 1 | up to 8, up to 96 tokens | on | 4,375 | 4,505 | 2,644 | 2,745 |
+/// | q8_0 | 1 × 2 | 1 | on | 3,966 | 3,887 | 1,334 | 1,015 |
 ///
 /// So: one context with one thread per core, because the threads of one context wait for the slowest after every step of
 /// the computation, and half of the speed is lost as soon as one core is shared; long texts alone, because texts in one

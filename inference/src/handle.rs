@@ -122,18 +122,10 @@ impl EngineHandle {
     /// [`EngineError::PromptTooLong`] and [`EngineError::Template`] before anything is read; those of
     /// [`info`](Self::info); [`EngineError::WrongRole`] when the model is an embedder.
     pub async fn generate(&self, request: GenerateRequest) -> Result<TokenStream, EngineError> {
-        let engine = match &self.inner {
-            Inner::Process(engine) => engine,
+        match &self.inner {
+            Inner::Process(engine) => engine.generate(request).await,
             #[cfg(feature = "test-support")]
-            Inner::Fake(engine) => return engine.generate(&request),
-        };
-        let connection = engine.connection().await?;
-        let mut request = connection.send(|id| ToWorker::Generate { id, request })?;
-        match request.reply().await? {
-            FromWorker::Accepted { .. } => Ok(TokenStream {
-                source: Source::Worker(request),
-            }),
-            other => Err(unexpected(&other)),
+            Inner::Fake(engine) => engine.generate(&request),
         }
     }
 
@@ -176,20 +168,11 @@ impl EngineHandle {
         &self,
         messages: Vec<ChatMessage>,
     ) -> Result<usize, EngineError> {
-        let engine = match &self.inner {
-            Inner::Process(engine) => engine,
+        match &self.inner {
+            Inner::Process(engine) => engine.count_prompt_tokens(messages).await,
             #[cfg(feature = "test-support")]
-            Inner::Fake(engine) => return Ok(engine.count_prompt_tokens(&messages)),
-        };
-        let connection = engine.connection().await?;
-        let counts =
-            counts(connection.send(|id| ToWorker::CountPromptTokens { id, messages })?).await?;
-        counts
-            .first()
-            .copied()
-            .ok_or_else(|| EngineError::Protocol {
-                reason: "an empty count".into(),
-            })
+            Inner::Fake(engine) => Ok(engine.count_prompt_tokens(&messages)),
+        }
     }
 
     /// Ends the worker and frees its memory. Running requests fail with [`EngineError::Unloaded`]; the next one loads the
@@ -321,6 +304,29 @@ impl ProcessEngine {
         let connection = Arc::new(Connection::open(&self.worker, &self.spec).await?);
         *slot = Some(Arc::clone(&connection));
         Ok(connection)
+    }
+
+    async fn generate(&self, request: GenerateRequest) -> Result<TokenStream, EngineError> {
+        let connection = self.connection().await?;
+        let mut request = connection.send(|id| ToWorker::Generate { id, request })?;
+        match request.reply().await? {
+            FromWorker::Accepted { .. } => Ok(TokenStream {
+                source: Source::Worker(request),
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn count_prompt_tokens(&self, messages: Vec<ChatMessage>) -> Result<usize, EngineError> {
+        let connection = self.connection().await?;
+        let counts =
+            counts(connection.send(|id| ToWorker::CountPromptTokens { id, messages })?).await?;
+        counts
+            .first()
+            .copied()
+            .ok_or_else(|| EngineError::Protocol {
+                reason: "an empty count".into(),
+            })
     }
 
     async fn embed(&self, texts: Vec<String>) -> Result<Embeddings, EngineError> {

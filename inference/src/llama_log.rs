@@ -1,8 +1,7 @@
 //! Catches what llama.cpp says, for error messages and to learn which processor code it took.
 //!
 //! llama.cpp's wrapper turns its log into tracing events; [`LlamaLog`] is the subscriber that a worker sets on its engine
-//! thread. Nothing is printed except warnings and errors, to standard error, where the program keeps the last lines in
-//! memory. llama.cpp logs sizes, keys and paths of models, never what is read or written.
+//! thread. Nothing is printed except errors, to standard error, of which the program keeps the last lines in memory. llama.cpp logs sizes, keys and paths of models, never what is read or written.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -55,7 +54,7 @@ impl LlamaLog {
     }
 
     fn add(&self, level: Level, text: &str) {
-        if level <= Level::WARN {
+        if level == Level::ERROR {
             eprintln!("{text}");
         }
         let mut lines = self.lock();

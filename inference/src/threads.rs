@@ -2,15 +2,16 @@
 //!
 //! Two kinds of work differ. Reading a prompt is arithmetic, and more threads never hurt. Writing is a long row of small
 //! steps, each as fast as its slowest thread: when another program takes one core, the thread that shares it holds up
-//! all others. Measured with SmolLM2-135M Q4_1 on two cores of an AMD EPYC (AVX2), medians, by
-//! `measure_reading_and_writing` in `measure.rs`, in tokens per second:
+//! all others. Measured with SmolLM2-135M Q4_1 on two cores of an AMD EPYC (AVX2) by
+//! `measure_reading_and_writing` in `measure.rs`, in tokens per second, typical of several runs:
 //!
 //! | threads | reads 512, idle | writes 64, idle | reads, one core busy | writes, one core busy |
 //! |---|---|---|---|---|
 //! | 2 | 281 | 93 | 110 to 137 | 25 to 30 |
 //! | 1 | 146 | 60 | 141 | 57 |
 //!
-//! So a model reads with every core, and writes with as many as other programs leave free; [`OtherWork`] watches them.
+//! So a model reads with every core, and writes with as many as other programs leave free; [`OtherWork`] watches them. An
+//! answer of 100 tokens beside a busy core then comes at 46 tokens per second, the moment of noticing included.
 //! Letting threads sleep instead of spin between steps (`OMP_WAIT_POLICY=passive`) is no way out: 50 when idle, 40 when
 //! busy. Reading in chunks of 128 tokens instead of 512 costs nothing (280 against 281).
 //!

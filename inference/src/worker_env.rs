@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_loads_libraries_is_passed_on() {
+    fn the_variables_of_loaders_are_not_passed_on() {
         for name in [
             "GGML_BACKEND_PATH",
             "LD_LIBRARY_PATH",

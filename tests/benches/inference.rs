@@ -33,7 +33,7 @@ fn models() -> Option<(PathBuf, PathBuf)> {
     let store = satchel_models::store::ModelStore::open(&models_dir()).ok()?;
     let installed = store.list().ok()?;
     let of = |kind| installed.iter().find(|model| model.kind == kind).map(|model| model.path.clone());
-    Some((of(satchel_models::store::ModelKind::Chat)?, of(satchel_models::store::ModelKind::Embedder)?))
+    Some((of(satchel_models::ModelKind::Chat)?, of(satchel_models::ModelKind::Embedder)?))
 }
 
 fn worker() -> WorkerCommand {

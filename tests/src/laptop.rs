@@ -148,7 +148,6 @@ impl Outcome {
     ///
     /// # Panics
     /// With everything the command said, otherwise.
-    #[must_use]
     pub fn expect_success(self) -> Self {
         self.expect_code(0)
     }
@@ -157,7 +156,6 @@ impl Outcome {
     ///
     /// # Panics
     /// With everything the command said, otherwise.
-    #[must_use]
     pub fn expect_code(self, code: i32) -> Self {
         let Self {
             command,

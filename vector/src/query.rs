@@ -373,6 +373,7 @@ async fn read_hits(
 }
 
 /// Reads the chunks of rows of the directory, in the order given.
+#[allow(clippy::redundant_closure_for_method_calls)] // The method is not general enough over lifetimes.
 pub(crate) async fn read_chunks(
     chunks: &ChunkView,
     directory: &Directory,

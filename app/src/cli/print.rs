@@ -175,7 +175,7 @@ impl Printer {
             let kinds: Vec<String> = report.skipped.iter().map(|(what, count)| format!("{count} {what}")).collect();
             self.message(&format!("Left out, no reader for them: {}.", kinds.join(", ")));
         }
-        self.message(&report.coverage.line());
+        self.message(&report.coverage.in_stock());
     }
 
     fn hits(&self, report: &SearchReport) {
@@ -352,7 +352,7 @@ impl Printer {
 
     fn status(&self, status: &StatusReport) {
         self.line(&format!("{} ({})", self.bold(&clean(&status.name)), &status.workspace[..12]));
-        self.line(&status.coverage.line());
+        self.line(&status.coverage.in_stock());
         self.line(&format!("Chat model: {}", status.chat_model.as_deref().unwrap_or("none")));
         self.line(&format!("Embedder:   {}", status.embedder.as_deref().unwrap_or("none")));
         for failure in &status.failures {

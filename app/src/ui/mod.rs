@@ -66,10 +66,11 @@ struct Window {
 }
 
 /// Fields being typed into.
-#[derive(Default)]
 struct Input {
     question: String,
     path: String,
+    /// Not drawn yet: the first frame puts the caret into the question.
+    is_new: bool,
 }
 
 /// The way to the backend; never blocks.
@@ -90,7 +91,7 @@ impl Window {
             state.say(notice.clone());
         }
         let link = Link { connection, runtime, context, sender, events, running: None };
-        let mut window = Self { state, input: Input::default(), link };
+        let mut window = Self { state, input: Input { question: String::new(), path: String::new(), is_new: true }, link };
         window.send("Looking at the workspace", Command::Status);
         window
     }
@@ -107,6 +108,7 @@ impl Window {
             self.state.question.clone_from(&question);
             self.state.answer.clear();
             self.state.citations.clear();
+            self.state.unsupported.clear();
             let thread = self.state.thread.clone();
             self.send("Answering", Command::Ask { question, thread });
         }

@@ -44,7 +44,11 @@ fn question_ui(window: &mut Window, ui: &mut egui::Ui) {
         .hint_text("Ask your documents")
         .desired_width(f32::INFINITY)
         .margin(egui::Margin::symmetric(10, 8));
-    let entered = ui.add(field).lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
+    let field = ui.add(field);
+    if std::mem::take(&mut window.input.is_new) {
+        field.request_focus();
+    }
+    let entered = field.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
     ui.horizontal(|ui| {
         if ui.button("Ask").clicked() || entered {
             window.ask();
@@ -71,6 +75,13 @@ fn answer_ui(window: &Window, ui: &mut egui::Ui) {
         ui.add_space(theme::GAP / 2.0);
         // Plain text: nothing that a model writes is interpreted.
         ui.label(&state.answer);
+    }
+    if !state.unsupported.is_empty() {
+        ui.add_space(theme::GAP / 2.0);
+        ui.label(egui::RichText::new("Careful: the passages do not bear this out:").strong());
+        for sentence in &state.unsupported {
+            ui.label(sentence);
+        }
     }
     for (index, citation) in state.citations.iter().enumerate() {
         ui.add_space(theme::GAP);
@@ -109,7 +120,7 @@ fn state_ui(window: &Window, ui: &mut egui::Ui) {
     if let Some(last) = window.state.messages.last() {
         ui.label(last);
     }
-    let line = window.state.status.as_ref().map_or_else(|| "Opening …".to_owned(), |status| status.coverage.line());
+    let line = window.state.status.as_ref().map_or_else(|| "Opening …".to_owned(), |status| status.coverage.in_stock());
     ui.label(egui::RichText::new(line).weak().small());
     ui.add_space(theme::GAP / 3.0);
 }

@@ -137,3 +137,37 @@ fn look_at_the_lock(info: &ModelInfo) {
         "{folder:?}"
     );
 }
+
+/// For measuring one build of the processor code against another.
+pub(crate) fn a_processor_build_can_be_forced() {
+    if model("SATCHEL_TEST_EMBEDDER", "minilm").is_none() || !cfg!(target_arch = "x86_64") {
+        return;
+    }
+    let told = |name: &str| {
+        let program = std::env::current_exe().unwrap();
+        let output = Command::new(program)
+            .args(["helper", "tell_the_variant"])
+            .env("SATCHEL_CPU_VARIANT", name)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // Every processor of this kind runs the two oldest.
+    assert_eq!(told("x64"), "x64\n");
+    assert_eq!(told("sse42"), "sse42\n");
+    for name in ["abacus", "../backends/x", "x64.so"] {
+        let refused = told(name);
+        assert!(
+            refused.contains("SATCHEL_CPU_VARIANT") && refused.contains(name),
+            "{refused}"
+        );
+    }
+}
+
+pub(crate) fn tell_the_variant() {
+    let engine = embedder_engine().unwrap();
+    match run(engine.info()) {
+        Ok(info) => println!("{}", info.variant),
+        Err(error) => println!("{error}"),
+    }
+}

@@ -35,6 +35,7 @@ const TESTS: &[Test] = tests! {
     hostile_places:
         planted_libraries_are_not_loaded
         a_worker_alone_in_the_terminal_explains_itself
+        a_processor_build_can_be_forced
         the_worker_is_locked_in;
     writing:
         an_answer_streams_and_is_repeatable
@@ -62,7 +63,7 @@ const TESTS: &[Test] = tests! {
 
 /// Started by a test with another environment or folder, not by name.
 const HELPERS: &[Test] = tests! {
-    hostile_places: ask_from_a_hostile_place;
+    hostile_places: ask_from_a_hostile_place tell_the_variant;
     processes: hold_a_worker;
 };
 
