@@ -1,7 +1,7 @@
 //! One running worker, seen from the program: its process, its pipes, and who waits for what.
 //!
 //! Three tasks move bytes (to the worker, from it, and its standard error); they belong to the connection and end with
-//! it. A connection never heals: once the worker is gone every request fails, and [`handle`](crate::handle) opens
+//! it. A connection never heals: once the worker is gone every request fails, and [`process_engine`](crate::process_engine) opens
 //! another one. Start at [`Connection::open`].
 
 use std::collections::HashMap;
@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::device::Device;
 use crate::error::EngineError;
+use crate::error_lines::ErrorLines;
 use crate::frame::{self, FrameError};
 use crate::handle::WorkerCommand;
 use crate::protocol::{FromWorker, ToWorker};
@@ -390,7 +391,7 @@ async fn how_it_died(child: &mut Child, errors: &mut ErrorLines) -> EngineError 
     };
     EngineError::WorkerDied {
         how: status,
-        last_line: errors.last_useful_line().await,
+        last_line: errors.last_useful_line(EXIT_PATIENCE).await,
     }
 }
 
@@ -406,59 +407,6 @@ fn exit_in_words(status: ExitStatus) -> String {
         };
     }
     status.to_string()
-}
-
-/// The last lines that the worker wrote to its standard error.
-struct ErrorLines {
-    lines: Arc<Mutex<Vec<String>>>,
-    /// Resolves when the worker closed its standard error.
-    closed: oneshot::Receiver<()>,
-}
-
-impl ErrorLines {
-    fn collect(stderr: ChildStderr, tasks: &mut JoinSet<()>) -> Self {
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (open, closed) = oneshot::channel::<()>();
-        let kept = Arc::clone(&lines);
-        tasks.spawn(async move {
-            keep_last_lines(stderr, &kept).await;
-            drop(open);
-        });
-        Self { lines, closed }
-    }
-
-    async fn last_useful_line(&mut self) -> Option<String> {
-        // What was written before the end may still be in the pipe.
-        tokio::time::timeout(EXIT_PATIENCE, &mut self.closed)
-            .await
-            .ok();
-        let lines = lock(&self.lines);
-        lines
-            .iter()
-            .rev()
-            .find(|line| !line.is_empty() && !line.starts_with("note:"))
-            .cloned()
-    }
-}
-
-async fn keep_last_lines(stderr: ChildStderr, kept: &Mutex<Vec<String>>) {
-    let mut stderr = BufReader::new(stderr);
-    loop {
-        let mut line = Vec::new();
-        // A line without an end must not fill the memory.
-        let read = (&mut stderr)
-            .take(MAX_LINE_BYTES)
-            .read_until(b'\n', &mut line)
-            .await;
-        if !matches!(read, Ok(1..)) {
-            return;
-        }
-        let mut kept = lock(kept);
-        if kept.len() == KEPT_LINES {
-            kept.remove(0);
-        }
-        kept.push(String::from_utf8_lossy(&line).trim().to_owned());
-    }
 }
 
 fn not_encodable(error: FrameError) -> EngineError {
@@ -484,5 +432,3 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const LOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Between the end of the pipe and the end of the process. Death must be reported within a second.
 const EXIT_PATIENCE: Duration = Duration::from_millis(300);
-const KEPT_LINES: usize = 16;
-const MAX_LINE_BYTES: u64 = 1000;

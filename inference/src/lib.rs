@@ -8,12 +8,12 @@
 //! writes what is asked and answered into a log.
 //!
 //! # Map, top down
-//! - Program side: [`EngineHandle`] (`handle`) holds a model by its [`ModelSpec`] (`request`); `connection` is one
-//!   running worker with its pipes; `worker_env` is what a worker is started in; errors are in `error`.
+//! - Program side: [`EngineHandle`] (`handle`) holds a model by its [`ModelSpec`] (`request`); `process_engine`
+//!   starts workers and cuts work into pieces; `connection` is one running worker with its pipes, and `error_lines` its last words; `worker_env` is what a worker is started in; errors are in `error`.
 //! - Between: `protocol` (messages) in `frame` (length and JSON).
-//! - Worker side: [`run_worker`] (`worker`) locks itself in (`sandbox`), loads processor code (`backends`), loads the
+//! - Worker side: [`run_worker`] (`worker`, with `desk` for what comes in and `output` for what goes out) locks itself in (`sandbox`), loads processor code (`backends`), loads the
 //!   model (`engine`), then reads prompts (`prompt`, `chat_template`, `strftime`) and writes answers (`generate`,
-//!   `text_stream`) or embeds (`embed`). `device`, `threads`, `llama_log` and `stdio` are small helpers.
+//!   `text_stream`) or embeds (`embed`, `embed_plan`). `device`, `threads`, `llama_log` and `stdio` are small helpers.
 //! - Tests: `fake` behind feature `test-support`.
 //!
 //! # Threads
@@ -33,17 +33,22 @@ mod handle;
 mod request;
 
 mod connection;
+mod error_lines;
+mod process_engine;
 mod worker_env;
 
 mod frame;
 mod protocol;
 
+mod desk;
+mod output;
 mod worker;
 
 mod backends;
 mod chat_template;
 mod device;
 mod embed;
+mod embed_plan;
 mod engine;
 mod generate;
 mod llama_log;

@@ -15,7 +15,8 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
 use crate::backends::{self, Backends};
-use crate::embed::{Embedder, Plan};
+use crate::embed::Embedder;
+use crate::embed_plan::Plan;
 use crate::llama_log::LlamaLog;
 
 fn model_from(variable: &str, llama: &Backends) -> LlamaModel {

@@ -2,30 +2,26 @@
 //!
 //! Three threads: the main thread computes, one reads requests (and ends the process at once when the program is gone,
 //! even in the middle of a computation), one lays out prompts and counts tokens while the model computes. Nothing but
-//! messages reaches standard output. Start at [`run_worker`].
+//! messages reaches standard output. Start at [`run_worker`]; the other two threads are in [`desk`].
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::token::LlamaToken;
 
 use crate::backends::{self, BackendError, Backends};
-use crate::embed::{Embedder, Plan};
+use crate::desk::{self, Job, Work};
+use crate::embed::Embedder;
+use crate::embed_plan::Plan;
 use crate::error::LoadError;
 use crate::generate::{Generator, Task};
 use crate::llama_log::LlamaLog;
-use crate::prompt::{Prompts, count_tokens};
+use crate::output::Output;
 use crate::protocol::{FromWorker, RequestError, ToWorker};
-use crate::request::{GenerateRequest, ModelInfo, ModelSpec, Role, StreamEvent};
+use crate::request::{ModelInfo, ModelSpec, Role, StreamEvent};
 use crate::sandbox::{self, Needs};
 use crate::{device, engine, frame, stdio, threads};
 
@@ -48,9 +44,7 @@ pub fn run_worker() -> ExitCode {
         }
     };
     let log = LlamaLog::default();
-    let output = Output {
-        pipe: Arc::new(Mutex::new(pipe)),
-    };
+    let output = Output::new(pipe);
     tracing::subscriber::with_default(log.clone(), || match first {
         ToWorker::Devices => tell_devices(&output, &log),
         ToWorker::Load(spec) => serve(&spec, &output, &log),
@@ -99,7 +93,7 @@ fn serve(spec: &ModelSpec, output: &Output, log: &LlamaLog) -> ExitCode {
         ..info
     }));
 
-    let jobs = start_desk(&model, spec.role, context_len_tokens, output);
+    let jobs = desk::start(&model, spec.role, context_len_tokens, output);
     for job in jobs {
         hands.perform(&job, output);
         job.cancelled.done();
@@ -211,243 +205,6 @@ impl<'m> Hands<'m> {
             output.send(&FromWorker::Failed { id, error });
         }
     }
-}
-
-/// Work for the computing thread.
-struct Job {
-    id: u64,
-    cancelled: Cancellation,
-    work: Work,
-}
-
-enum Work {
-    Generate {
-        prompt: Vec<LlamaToken>,
-        request: GenerateRequest,
-    },
-    Embed {
-        texts: Vec<String>,
-    },
-}
-
-/// Starts the thread that reads requests and the one that prepares them. Their work comes out of the returned queue,
-/// which is unbounded because every waiting caller of the program has one request in it at most.
-fn start_desk(
-    model: &Arc<LlamaModel>,
-    role: Role,
-    context_len_tokens: u32,
-    output: &Output,
-) -> Receiver<Job> {
-    let (requests, incoming) = mpsc::channel();
-    let (jobs, queue) = mpsc::channel();
-    let cancellations = Cancellations::default();
-    let prompts = matches!(role, Role::Chat { .. }).then(|| {
-        let template = engine::chat_template(model);
-        Prompts::new(
-            Arc::clone(model),
-            template.as_deref(),
-            context_len_tokens as usize,
-        )
-    });
-    let desk = Desk {
-        model: Arc::clone(model),
-        prompts,
-        output: output.clone(),
-        jobs,
-    };
-    let reader_cancellations = cancellations.clone();
-    thread::spawn(move || read_requests(&mut io::stdin().lock(), &requests, &reader_cancellations));
-    thread::spawn(move || {
-        for request in incoming {
-            desk.handle(request, &cancellations);
-        }
-    });
-    queue
-}
-
-/// Passes requests on, and takes in cancellations at once. Ends the process with the pipe.
-fn read_requests(
-    input: &mut impl Read,
-    requests: &Sender<ToWorker>,
-    cancellations: &Cancellations,
-) {
-    loop {
-        match frame::read(input) {
-            Ok(Some(ToWorker::Cancel { id })) => cancellations.cancel(id),
-            Ok(Some(request)) => {
-                if let ToWorker::Generate { id, .. } | ToWorker::Embed { id, .. } = request {
-                    cancellations.expect(id);
-                }
-                if requests.send(request).is_err() {
-                    end_process();
-                }
-            }
-            // The program is gone, or speaks another language: nobody will ever read an answer.
-            Ok(None) | Err(_) => end_process(),
-        }
-    }
-}
-
-/// Answers what needs no computing and prepares the rest.
-struct Desk {
-    model: Arc<LlamaModel>,
-    prompts: Option<Prompts>,
-    output: Output,
-    jobs: Sender<Job>,
-}
-
-impl Desk {
-    fn handle(&self, request: ToWorker, cancellations: &Cancellations) {
-        match request {
-            ToWorker::CountTokens { id, texts } => {
-                self.output.send(&FromWorker::Counted {
-                    id,
-                    counts: count_tokens(&self.model, &texts),
-                });
-            }
-            ToWorker::CountPromptTokens { id, messages } => {
-                match self.prompts().and_then(|prompts| prompts.tokens(&messages)) {
-                    Ok(tokens) => self.output.send(&FromWorker::Counted {
-                        id,
-                        counts: vec![tokens.len()],
-                    }),
-                    Err(error) => self.output.send(&FromWorker::Failed { id, error }),
-                }
-            }
-            ToWorker::Generate { id, request } => match self.prepare(request) {
-                Ok(work) => {
-                    self.output.send(&FromWorker::Accepted { id });
-                    self.queue(id, work, cancellations);
-                }
-                Err(error) => {
-                    cancellations.of(id).done();
-                    self.output.send(&FromWorker::Failed { id, error });
-                }
-            },
-            ToWorker::Embed { id, texts } => self.queue(id, Work::Embed { texts }, cancellations),
-            // Taken in by the reader, or sent once at the beginning.
-            ToWorker::Cancel { .. } | ToWorker::Load(_) | ToWorker::Devices => {}
-        }
-    }
-
-    fn prepare(&self, mut request: GenerateRequest) -> Result<Work, RequestError> {
-        let prompts = self.prompts()?;
-        let prompt = prompts.fitting_tokens(&request.messages)?;
-        request.stop.extend_from_slice(prompts.implied_stop());
-        // They are in the prompt now.
-        request.messages.clear();
-        Ok(Work::Generate { prompt, request })
-    }
-
-    fn prompts(&self) -> Result<&Prompts, RequestError> {
-        self.prompts.as_ref().ok_or(RequestError::NotAChatModel)
-    }
-
-    fn queue(&self, id: u64, work: Work, cancellations: &Cancellations) {
-        // Fails only when the main thread is gone, and the process with it.
-        self.jobs
-            .send(Job {
-                id,
-                cancelled: cancellations.of(id),
-                work,
-            })
-            .ok();
-    }
-}
-
-/// Which requests are to stop.
-#[derive(Clone, Default)]
-struct Cancellations {
-    flags: Arc<Mutex<HashMap<u64, Arc<AtomicBool>>>>,
-}
-
-/// The flag of one request.
-struct Cancellation {
-    id: u64,
-    flag: Arc<AtomicBool>,
-    all: Cancellations,
-}
-
-impl Cancellations {
-    fn with<T>(&self, action: impl FnOnce(&mut HashMap<u64, Arc<AtomicBool>>) -> T) -> T {
-        action(&mut self.flags.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn expect(&self, id: u64) {
-        self.with(|flags| flags.insert(id, Arc::default()));
-    }
-
-    fn cancel(&self, id: u64) {
-        if let Some(flag) = self.with(|flags| flags.get(&id).cloned()) {
-            flag.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn of(&self, id: u64) -> Cancellation {
-        let flag = self.with(|flags| flags.entry(id).or_default().clone());
-        Cancellation {
-            id,
-            flag,
-            all: self.clone(),
-        }
-    }
-}
-
-impl Cancellation {
-    fn done(&self) {
-        self.all.with(|flags| flags.remove(&self.id));
-    }
-}
-
-/// Where messages to the program go. Clones share the pipe.
-#[derive(Clone)]
-struct Output {
-    pipe: Arc<Mutex<File>>,
-}
-
-impl Output {
-    /// Sends a message. Without a program to read it the process ends.
-    fn send(&self, message: &FromWorker) {
-        let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = match frame::write(&mut *pipe, message) {
-            // What was asked for is larger than a message can be; the one who asked must know.
-            Err(frame::FrameError::TooLarge { bytes }) => match message.request_id() {
-                Some(id) => frame::write(
-                    &mut *pipe,
-                    &FromWorker::Failed {
-                        id,
-                        error: RequestError::TooLarge { bytes },
-                    },
-                ),
-                None => Ok(()),
-            },
-            result => result,
-        };
-        if result.is_err() {
-            end_process();
-        }
-    }
-
-    fn unusable(&self, error: &BackendError) -> ExitCode {
-        self.send(&FromWorker::Unusable {
-            reason: error.to_string(),
-        });
-        ExitCode::FAILURE
-    }
-
-    fn load_failed(&self, error: LoadError) -> ExitCode {
-        self.send(&FromWorker::LoadFailed(error));
-        ExitCode::FAILURE
-    }
-}
-
-/// Ends the process from any thread, at once.
-///
-/// Not by `exit`: that would run the destructors of C++ libraries under the thread that computes.
-fn end_process() -> ! {
-    #[cfg(unix)]
-    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).ok();
-    std::process::abort()
 }
 
 /// The worker was started in a way it cannot be used.

@@ -72,8 +72,6 @@ pub struct IndexStats {
     pub distinct_chunks: usize,
     /// Of `distinct_chunks`, how many have an embedding by the embedder in use.
     pub embedded: usize,
-    /// Bytes of the index's folder, older versions included until they are pruned.
-    pub bytes_on_disk: u64,
 }
 
 /// The search index in one folder.
@@ -346,12 +344,16 @@ impl VectorStore {
         loop {
             let read = guarded(stats(&snapshot)).await;
             if let Some(stats) = self.after_read(&mut snapshot, read).await? {
-                return Ok(IndexStats {
-                    bytes_on_disk: bytes_below(&self.dir),
-                    ..stats
-                });
+                return Ok(stats);
             }
         }
+    }
+
+    /// Bytes of the index's folder, older versions included until they are pruned. Looks at every file: not for
+    /// each search.
+    #[must_use]
+    pub fn bytes_on_disk(&self) -> u64 {
+        bytes_below(&self.dir)
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -560,7 +562,6 @@ async fn stats(snapshot: &Snapshot) -> Result<IndexStats, Fault> {
         chunks: directory.n_chunks(),
         distinct_chunks: distinct.len(),
         embedded,
-        bytes_on_disk: 0,
     })
 }
 

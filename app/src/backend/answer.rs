@@ -47,7 +47,7 @@ pub async fn ask(
 ) -> Result<AnswerReport, Failure> {
     let question = question.trim().to_owned();
     let (thread, turns) = conversation::open(shared, thread).await?;
-    indexing::catch_up(shared, emitter).await?;
+    indexing::ensure_current(shared, emitter).await?;
     let started = Instant::now();
     let searched_for = conversation::stand_alone(&question, &turns);
     let found = retrieve::passages(shared, emitter, &searched_for, HITS, SearchMode::Hybrid).await?;

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use satchel_sync::workspace::DocumentEntry;
 use satchel_vector::chunk::{self, ChunkInput};
@@ -23,6 +24,17 @@ const EMBED_BATCH: usize = 64;
 
 /// Passages asked from the index at a time.
 const EMBED_PAGE: usize = 1024;
+
+/// As [`catch_up`], where it is not known yet that there is nothing to do.
+///
+/// # Errors
+/// As for [`catch_up`].
+pub async fn ensure_current(shared: &Arc<Shared>, emitter: &Emitter) -> Result<(), Failure> {
+    if !shared.index_is_current.load(Ordering::Acquire) {
+        catch_up(shared, emitter).await?;
+    }
+    Ok(())
+}
 
 /// Makes the words of every document searchable, and removes what no document stands behind.
 ///
@@ -45,6 +57,7 @@ pub async fn catch_up(shared: &Arc<Shared>, emitter: &Emitter) -> Result<usize, 
     }
     let stale: Vec<DocumentEntry> = entries.into_iter().filter(|entry| is_stale(&indexed, entry)).collect();
     if stale.is_empty() {
+        shared.index_is_current.store(true, Ordering::Release);
         return Ok(0);
     }
     let mut meter = Meter::new(emitter, Stage::Rebuilding, stale.len() as u64);
@@ -57,6 +70,7 @@ pub async fn catch_up(shared: &Arc<Shared>, emitter: &Emitter) -> Result<usize, 
         done += batch.len();
         meter.at(done as u64, stale.len() as u64);
     }
+    shared.index_is_current.store(done == stale.len(), Ordering::Release);
     Ok(done)
 }
 

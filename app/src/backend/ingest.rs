@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -230,8 +231,11 @@ impl<'a> Run<'a> {
             texts.push(prepared.extracted.text.clone());
             documents.push(new_document(prepared));
         }
+        // Between the two writes, and after a failure of the second, the index lacks these documents.
+        let was_current = self.shared.index_is_current.swap(false, Ordering::AcqRel);
         let entries = self.shared.with_workspace(move |workspace| workspace.put(documents)).await?;
         self.index(&entries, texts).await?;
+        self.shared.index_is_current.store(was_current, Ordering::Release);
         for ((path, existed, notes), entry) in told.into_iter().zip(&entries) {
             let document = entry.id.to_string();
             self.read_well.push(path.display().to_string());

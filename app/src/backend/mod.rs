@@ -4,6 +4,7 @@
 //! a face uses [`connect::Connection`], which finds a backend in this or in another process.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use satchel_sync::Workspace;
 use satchel_vector::VectorStore;
@@ -53,6 +54,8 @@ pub struct Shared {
     pub workspace: Workspace,
     /// The index: a cache of the documents.
     pub index: VectorStore,
+    /// Every document is in the index, as far as this process knows: searches need not compare the two.
+    pub index_is_current: AtomicBool,
     /// One job writes to the index at a time.
     pub index_writer: tokio::sync::Mutex<()>,
     /// Models and their workers.
@@ -119,6 +122,7 @@ impl Backend {
             settings,
             workspace: opened,
             index,
+            index_is_current: AtomicBool::new(false),
             index_writer: tokio::sync::Mutex::new(()),
             models,
             parse,

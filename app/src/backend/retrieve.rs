@@ -47,7 +47,7 @@ pub async fn search(
     mode: SearchMode,
 ) -> Result<SearchReport, Failure> {
     let started = Instant::now();
-    indexing::catch_up(shared, emitter).await?;
+    indexing::ensure_current(shared, emitter).await?;
     let found = passages(shared, emitter, query, limit, mode).await?;
     if let Some(limitation) = &found.limitation {
         emitter.notice(limitation.clone()).await;

@@ -117,7 +117,7 @@ async fn equal_text_is_embedded_once() {
         ),
         (2, 4, 2, 2)
     );
-    assert!(stats.bytes_on_disk > 1000);
+    assert!(store.bytes_on_disk() > 1000);
     let hits = find(&store, Mode::Vector, "soup").await;
     assert_eq!(hits.len(), 4, "one embedding stands for both");
     assert_eq!(

@@ -1,0 +1,221 @@
+//! A model in a worker process: starts the worker when it is needed, and hands work over in pieces that fit.
+//!
+//! Start at [`ProcessEngine::connection`].
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use crate::connection::{Connection, Reply, Request};
+use crate::error::EngineError;
+use crate::handle::{TokenStream, WorkerCommand};
+use crate::protocol::{FromWorker, ToWorker};
+use crate::request::{ChatMessage, Embeddings, GenerateRequest, ModelInfo, ModelSpec};
+
+/// A model in a worker, started when it is needed.
+pub(crate) struct ProcessEngine {
+    worker: WorkerCommand,
+    spec: ModelSpec,
+    connection: Mutex<Option<Arc<Connection>>>,
+}
+
+impl ProcessEngine {
+    /// Starts nothing.
+    pub(crate) fn new(worker: WorkerCommand, spec: ModelSpec) -> Self {
+        Self {
+            worker,
+            spec,
+            connection: Mutex::default(),
+        }
+    }
+
+    pub(crate) async fn info(&self) -> Result<ModelInfo, EngineError> {
+        Ok(self.connection().await?.info().clone())
+    }
+
+    pub(crate) async fn unload(&self) {
+        let connection = self.connection.lock().await.take();
+        if let Some(connection) = connection {
+            connection.end().await;
+        }
+    }
+
+    pub(crate) fn worker_pid(&self) -> Option<u32> {
+        // While a worker is being started the lock is taken, and there is no loaded worker to name.
+        let connection = self.connection.try_lock().ok()?;
+        connection
+            .as_ref()
+            .filter(|connection| !connection.is_closed())
+            .map(|open| open.info().pid)
+    }
+
+    /// The connection to a worker that holds the model, a fresh one if need be.
+    ///
+    /// The lock is held while a worker starts: whoever comes meanwhile waits for the same one.
+    async fn connection(&self) -> Result<Arc<Connection>, EngineError> {
+        let mut slot = self.connection.lock().await;
+        if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_closed()) {
+            return Ok(Arc::clone(connection));
+        }
+        *slot = None;
+        let connection = Arc::new(Connection::open(&self.worker, &self.spec).await?);
+        *slot = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    pub(crate) async fn generate(
+        &self,
+        request: GenerateRequest,
+    ) -> Result<TokenStream, EngineError> {
+        let connection = self.connection().await?;
+        let mut request = connection.send(|id| ToWorker::Generate { id, request })?;
+        match request.reply().await? {
+            FromWorker::Accepted { .. } => Ok(TokenStream::of(request)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    pub(crate) async fn count_prompt_tokens(
+        &self,
+        messages: Vec<ChatMessage>,
+    ) -> Result<usize, EngineError> {
+        let connection = self.connection().await?;
+        let counts =
+            counts(connection.send(|id| ToWorker::CountPromptTokens { id, messages })?).await?;
+        counts
+            .first()
+            .copied()
+            .ok_or_else(|| EngineError::Protocol {
+                reason: "an empty count".into(),
+            })
+    }
+
+    pub(crate) async fn embed(&self, texts: Vec<String>) -> Result<Embeddings, EngineError> {
+        // Similar lengths together: texts of one batch are then computed in parallel without waiting for a long one.
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&index| std::cmp::Reverse(texts[index].len()));
+        let mut texts: Vec<Option<String>> = texts.into_iter().map(Some).collect();
+        let mut embeddings = Embeddings {
+            vectors: vec![Vec::new(); texts.len()],
+            tokens: 0,
+            windows_split: 0,
+        };
+        let sizes = order
+            .iter()
+            .map(|&index| texts[index].as_ref().map_or(0, String::len));
+        let batches = batch_ends(sizes, EMBED_BATCH_TEXTS, EMBED_BATCH_BYTES);
+        let mut begin = 0;
+        for end in batches {
+            let batch = &order[begin..end];
+            let texts = batch
+                .iter()
+                .filter_map(|&index| texts[index].take())
+                .collect();
+            let connection = self.connection().await?;
+            match connection
+                .send(|id| ToWorker::Embed { id, texts })?
+                .reply()
+                .await?
+            {
+                FromWorker::Embedded {
+                    vectors,
+                    tokens,
+                    windows_split,
+                    ..
+                } if vectors.len() == batch.len() => {
+                    embeddings.tokens += tokens;
+                    embeddings.windows_split += windows_split;
+                    for (&index, vector) in batch.iter().zip(vectors) {
+                        embeddings.vectors[index] = vector;
+                    }
+                }
+                other => return Err(unexpected(&other)),
+            }
+            begin = end;
+        }
+        Ok(embeddings)
+    }
+
+    pub(crate) async fn count_tokens(&self, texts: Vec<String>) -> Result<Vec<usize>, EngineError> {
+        let mut all = Vec::with_capacity(texts.len());
+        let ends = batch_ends(texts.iter().map(String::len), usize::MAX, COUNT_BATCH_BYTES);
+        let mut rest = texts.into_iter();
+        for end in ends {
+            let texts: Vec<String> = rest.by_ref().take(end - all.len()).collect();
+            let wanted = texts.len();
+            let connection = self.connection().await?;
+            let counts = counts(connection.send(|id| ToWorker::CountTokens { id, texts })?).await?;
+            if counts.len() != wanted {
+                return Err(EngineError::Protocol {
+                    reason: "a wrong number of counts".into(),
+                });
+            }
+            all.extend(counts);
+        }
+        Ok(all)
+    }
+}
+
+async fn counts(mut request: Request) -> Result<Vec<usize>, EngineError> {
+    match request.reply().await? {
+        FromWorker::Counted { counts, .. } => Ok(counts),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(crate) fn unexpected(reply: &Reply) -> EngineError {
+    let reason = match reply {
+        FromWorker::Accepted { .. } => "an unexpected acceptance",
+        FromWorker::Event { .. } => "an unexpected event",
+        FromWorker::Embedded { .. } => "a wrong number of vectors",
+        FromWorker::Counted { .. } => "an unexpected count",
+        _ => "an unexpected message",
+    };
+    EngineError::Protocol {
+        reason: reason.into(),
+    }
+}
+
+/// Where batches end when at most so many things of at most so many bytes go together; one thing always fits.
+fn batch_ends(
+    sizes: impl Iterator<Item = usize>,
+    max_count: usize,
+    max_bytes: usize,
+) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let (mut count, mut bytes, mut position) = (0, 0, 0);
+    for size in sizes {
+        if count > 0 && (count >= max_count || bytes + size > max_bytes) {
+            ends.push(position);
+            (count, bytes) = (0, 0);
+        }
+        (count, bytes, position) = (count + 1, bytes + size, position + 1);
+    }
+    if count > 0 {
+        ends.push(position);
+    }
+    ends
+}
+
+/// Texts per batch sent to an embedder. A batch of 32 passages takes about 2 s on two older cores, which is the longest
+/// that a query asked meanwhile waits, and long enough that the pipe costs nothing.
+const EMBED_BATCH_TEXTS: usize = 32;
+/// Bytes of text per batch: 32 passages of about 1 kB.
+const EMBED_BATCH_BYTES: usize = 32 * 1024;
+/// Bytes of text counted at once; far below [`MAX_FRAME_BYTES`](crate::MAX_FRAME_BYTES) even when every byte is escaped.
+const COUNT_BATCH_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_end_at_the_first_bound_and_cover_everything() {
+        let ends = |sizes: &[usize], count, bytes| batch_ends(sizes.iter().copied(), count, bytes);
+        assert_eq!(ends(&[], 2, 10), [0usize; 0]);
+        assert_eq!(ends(&[1, 1, 1], 2, 10), [2, 3]);
+        assert_eq!(ends(&[6, 5, 5], 9, 10), [1, 3]);
+        assert_eq!(ends(&[50, 1, 50], 9, 10), [1, 2, 3]);
+        assert_eq!(ends(&[0, 0], 9, 0), [2]);
+    }
+}
