@@ -35,7 +35,9 @@ impl DataDirs {
     #[must_use]
     pub fn find(root: Option<&Path>) -> Self {
         let mut dirs = match root {
-            Some(root) => Self::below(&std::path::absolute(root).unwrap_or_else(|_| root.to_path_buf())),
+            Some(root) => {
+                Self::below(&std::path::absolute(root).unwrap_or_else(|_| root.to_path_buf()))
+            }
             None => Self::of_user(),
         };
         if let Some(models) = std::env::var_os("SATCHEL_MODELS_DIR").filter(|dir| !dir.is_empty()) {
@@ -66,7 +68,10 @@ impl DataDirs {
             config_file: user.config_dir().join("config.toml"),
             models: data.join("models"),
             index: user.cache_dir().join("index"),
-            state: user.state_dir().unwrap_or(user.data_local_dir()).to_path_buf(),
+            state: user
+                .state_dir()
+                .unwrap_or(user.data_local_dir())
+                .to_path_buf(),
             socket: socket_path(&data),
             program: this_program(),
             data,
@@ -84,7 +89,9 @@ fn this_program() -> PathBuf {
 /// named after the data folder it belongs to.
 fn socket_path(data: &Path) -> PathBuf {
     let tag = blake3::hash(data.as_os_str().as_encoded_bytes()).to_hex();
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from);
     let folder = runtime.map_or_else(|| data.join("run"), |dir| dir.join("satchel"));
     folder.join(format!("{}.sock", &tag[..16]))
 }
@@ -166,10 +173,15 @@ impl Settings {
     /// When it exists and cannot be read or understood.
     pub fn load(path: &Path) -> Result<Self, SettingsError> {
         match std::fs::read_to_string(path) {
-            Ok(text) => toml::from_str(&text)
-                .map_err(|source| SettingsError::Syntax { path: path.to_path_buf(), source: Box::new(source) }),
+            Ok(text) => toml::from_str(&text).map_err(|source| SettingsError::Syntax {
+                path: path.to_path_buf(),
+                source: Box::new(source),
+            }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(SettingsError::Io { path: path.to_path_buf(), source }),
+            Err(source) => Err(SettingsError::Io {
+                path: path.to_path_buf(),
+                source,
+            }),
         }
     }
 }
@@ -187,7 +199,13 @@ mod tests {
     #[test]
     fn a_data_dir_holds_everything_but_the_socket() {
         let dirs = DataDirs::below(Path::new("/tmp/box"));
-        for path in [&dirs.config_file, &dirs.data, &dirs.models, &dirs.index, &dirs.state] {
+        for path in [
+            &dirs.config_file,
+            &dirs.data,
+            &dirs.models,
+            &dirs.index,
+            &dirs.state,
+        ] {
             assert!(path.starts_with("/tmp/box"), "{}", path.display());
         }
         assert!(dirs.socket.as_os_str().len() < 107 || !dirs.socket.starts_with("/run"));

@@ -257,7 +257,11 @@ impl Coverage {
     #[must_use]
     pub fn in_stock(&self) -> String {
         let waiting = self.documents - self.indexed.min(self.documents);
-        let waiting = if waiting > 0 { format!(", {waiting} of them not searchable yet") } else { String::new() };
+        let waiting = if waiting > 0 {
+            format!(", {waiting} of them not searchable yet")
+        } else {
+            String::new()
+        };
         format!("{} documents{waiting}", self.documents) + &self.exceptions()
     }
 
@@ -271,7 +275,10 @@ impl Coverage {
             );
         }
         if self.failed > 0 {
-            line += &format!("; {} files could not be read (see `satchel status`)", self.failed);
+            line += &format!(
+                "; {} files could not be read (see `satchel status`)",
+                self.failed
+            );
         }
         line + "."
     }
@@ -357,7 +364,11 @@ impl Citation {
     /// `report.pdf, page 3` or `notes.md › Diet › Allergies`.
     #[must_use]
     pub fn place(&self) -> String {
-        let name = self.path.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or(&self.title);
+        let name = self
+            .path
+            .as_deref()
+            .and_then(|path| path.rsplit('/').next())
+            .unwrap_or(&self.title);
         let mut place = name.to_owned();
         if let Some(page) = self.page {
             place += &format!(", page {page}");
@@ -644,7 +655,11 @@ impl FailureKind {
 impl Failure {
     /// A failure of a kind, in words.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// A failure without a kind of its own.

@@ -112,7 +112,10 @@ impl SessionState {
     }
 
     fn fail(&mut self, failure: &Failure) {
-        let hint = failure.hint.as_deref().map_or_else(String::new, |hint| format!(" {hint}"));
+        let hint = failure
+            .hint
+            .as_deref()
+            .map_or_else(String::new, |hint| format!(" {hint}"));
         self.say(format!("{}{hint}", failure.message));
     }
 
@@ -135,7 +138,9 @@ mod tests {
         state.begin("Answering");
         assert!(!state.apply(Event::Answer("It is ".into())));
         assert!(!state.apply(Event::Answer("blue.".into())));
-        assert!(state.apply(Event::Failed(Failure::new(FailureKind::General, "worker died").with_hint("Ask again."))));
+        assert!(state.apply(Event::Failed(
+            Failure::new(FailureKind::General, "worker died").with_hint("Ask again.")
+        )));
         assert_eq!(state.answer, "It is blue.");
         assert_eq!(state.messages, ["worker died Ask again."]);
         assert!(state.busy.is_none());

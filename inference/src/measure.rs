@@ -1,7 +1,8 @@
 //! The measurements behind the defaults: how threads, packing and chunks change the speed.
 //!
-//! Not run with the other tests, since they take minutes and mean nothing beside other work. To repeat them:
-//! `SATCHEL_TEST_CHAT_MODEL=… SATCHEL_TEST_EMBEDDER=… cargo test -p satchel-inference --lib -- --ignored --nocapture measure`
+//! They take minutes and mean nothing beside other work, so without `SATCHEL_MEASURE` they say that they were
+//! skipped. To repeat them: `SATCHEL_MEASURE=1 SATCHEL_TEST_CHAT_MODEL=… SATCHEL_TEST_EMBEDDER=… cargo test
+//! -p satchel-inference --lib -- --nocapture --test-threads=1 measure`
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -45,9 +46,20 @@ fn beside_a_busy_core<T>(busy: bool, action: impl FnOnce() -> T) -> T {
     })
 }
 
+/// Whether measuring was asked for; says so where it was not.
+fn asked_for() -> bool {
+    let asked = std::env::var_os("SATCHEL_MEASURE").is_some();
+    if !asked {
+        eprintln!("skipped: set SATCHEL_MEASURE to measure");
+    }
+    asked
+}
+
 #[test]
-#[ignore = "a measurement of minutes; needs a chat model"]
 fn measure_reading_and_writing() {
+    if !asked_for() {
+        return;
+    }
     let llama = llama();
     let model = model_from("SATCHEL_TEST_CHAT_MODEL", &llama);
     println!("variant {}", llama.variant);
@@ -109,8 +121,10 @@ fn read_and_write(llama: &Backends, model: &LlamaModel, threads: i32, chunk: u32
 }
 
 #[test]
-#[ignore = "a measurement of minutes; needs an embedder"]
 fn measure_embedding() {
+    if !asked_for() {
+        return;
+    }
     let llama = llama();
     let model = model_from("SATCHEL_TEST_EMBEDDER", &llama);
     println!("variant {}", llama.variant);

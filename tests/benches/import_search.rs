@@ -45,16 +45,29 @@ async fn open(data: &Path) -> Backend {
     let mut dirs = DataDirs::find(Some(data));
     dirs.program = satchel_bin();
     dirs.models = satchel_tests::models_dir();
-    let unlock = Unlock { ask: std::sync::Arc::new(|_| None), new_key: NewKey::PlainFile };
-    Backend::open(dirs, Settings::default(), unlock).await.expect("a backend")
+    let unlock = Unlock {
+        ask: std::sync::Arc::new(|_| None),
+        new_key: NewKey::PlainFile,
+    };
+    Backend::open(dirs, Settings::default(), unlock)
+        .await
+        .expect("a backend")
 }
 
 async fn run(backend: &Backend, command: Command, each: impl FnMut(Event)) -> Reply {
-    backend.submit(command).finish(each).await.expect("the command succeeds")
+    backend
+        .submit(command)
+        .finish(each)
+        .await
+        .expect("the command succeeds")
 }
 
 fn import_of(papers: &Path, skip_embeddings: bool) -> Command {
-    Command::Import { paths: vec![papers.to_path_buf()], prune: false, skip_embeddings }
+    Command::Import {
+        paths: vec![papers.to_path_buf()],
+        prune: false,
+        skip_embeddings,
+    }
 }
 
 async fn import_by_stage(data: &Path, papers: &Path) {
@@ -63,7 +76,10 @@ async fn import_by_stage(data: &Path, papers: &Path) {
     let seconds = move || started.elapsed().as_secs_f64();
     let (mut words_done, mut embedding_began) = (0.0, 0.0);
     let importing = backend.submit(import_of(papers, false)).finish(|event| {
-        if let Event::Progress(Progress { stage, done, total, .. }) = event {
+        if let Event::Progress(Progress {
+            stage, done, total, ..
+        }) = event
+        {
             match stage {
                 Stage::Reading if done == total => words_done = seconds(),
                 Stage::Embedding if embedding_began == 0.0 => embedding_began = seconds(),
@@ -74,7 +90,11 @@ async fn import_by_stage(data: &Path, papers: &Path) {
     let searching = async {
         // A second user of the same backend: when does the first word come up?
         loop {
-            let query = Command::Search { query: "contract payment river".to_owned(), limit: 5, mode: SearchMode::Lexical };
+            let query = Command::Search {
+                query: "contract payment river".to_owned(),
+                limit: 5,
+                mode: SearchMode::Lexical,
+            };
             if let Ok(Reply::Hits(report)) = backend.submit(query).finish(|_| ()).await
                 && !report.hits.is_empty()
             {
@@ -85,15 +105,26 @@ async fn import_by_stage(data: &Path, papers: &Path) {
     };
     let (imported, first_hit) = tokio::join!(importing, searching);
     let all = seconds();
-    let Ok(Reply::Imported(report)) = imported else { panic!("the import failed: {imported:?}") };
+    let Ok(Reply::Imported(report)) = imported else {
+        panic!("the import failed: {imported:?}")
+    };
     print(
-        &format!("Import of {FILES} text files, {} passages", report.coverage.passages),
+        &format!(
+            "Import of {FILES} text files, {} passages",
+            report.coverage.passages
+        ),
         &[
             Row::new("first lexical hit after [s]", vec![first_hit]).at_most(10.0),
             Row::new("all words searchable after [s]", vec![words_done]),
             Row::new("everything embedded after [s]", vec![all]),
-            Row::new("files read, saved (fsync) and indexed per second", vec![FILES as f64 / words_done]),
-            Row::new("passages embedded per second", vec![report.embedded as f64 / (all - embedding_began)]),
+            Row::new(
+                "files read, saved (fsync) and indexed per second",
+                vec![FILES as f64 / words_done],
+            ),
+            Row::new(
+                "passages embedded per second",
+                vec![report.embedded as f64 / (all - embedding_began)],
+            ),
         ],
     );
     let (_, again_ms) = {
@@ -101,7 +132,10 @@ async fn import_by_stage(data: &Path, papers: &Path) {
         let reply = run(&backend, import_of(papers, false), |_| ()).await;
         (reply, started.elapsed().as_secs_f64() * 1000.0)
     };
-    print("Import again, nothing changed", &[Row::new("in the process [s]", vec![again_ms / 1000.0]).at_most(2.0)]);
+    print(
+        "Import again, nothing changed",
+        &[Row::new("in the process [s]", vec![again_ms / 1000.0]).at_most(2.0)],
+    );
     search_rows(&backend, "Search in the process, some 2,000 passages").await;
     backend.close().await;
 }
@@ -129,27 +163,55 @@ fn commands(data: &Path, papers: &Path) {
     print(
         "Commands from start to exit",
         &[
-            Row::new("satchel search (hybrid) [ms]", times(&["search", "the contract of the river"])).at_most(300.0),
-            Row::new("satchel search --mode lexical [ms]", times(&["search", "--mode", "lexical", "contract river"])).at_most(300.0),
-            Row::new("satchel import, unchanged folder [ms]", times(&["import", &papers])).at_most(2000.0),
+            Row::new(
+                "satchel search (hybrid) [ms]",
+                times(&["search", "the contract of the river"]),
+            )
+            .at_most(300.0),
+            Row::new(
+                "satchel search --mode lexical [ms]",
+                times(&["search", "--mode", "lexical", "contract river"]),
+            )
+            .at_most(300.0),
+            Row::new(
+                "satchel import, unchanged folder [ms]",
+                times(&["import", &papers]),
+            )
+            .at_most(2000.0),
         ],
     );
 }
 
 async fn search_rows(backend: &Backend, title: &str) {
     let mut rows = Vec::new();
-    for (name, mode) in [("lexical", SearchMode::Lexical), ("vector", SearchMode::Vector), ("hybrid", SearchMode::Hybrid)] {
+    for (name, mode) in [
+        ("lexical", SearchMode::Lexical),
+        ("vector", SearchMode::Vector),
+        ("hybrid", SearchMode::Hybrid),
+    ] {
         let mut times = Vec::new();
         for index in 0..60u64 {
             let query = invented_text(900_000 + index, 6).replace('\n', " ");
             let started = Instant::now();
-            run(backend, Command::Search { query, limit: 10, mode }, |_| ()).await;
+            run(
+                backend,
+                Command::Search {
+                    query,
+                    limit: 10,
+                    mode,
+                },
+                |_| (),
+            )
+            .await;
             times.push(started.elapsed().as_secs_f64() * 1000.0);
         }
         // The first queries load the model and warm the index.
         let times = times.split_off(10);
         let p95 = quantile(&times, 0.95);
-        rows.push(Row::new(format!("{name}, query embedding included, median [ms]"), times));
+        rows.push(Row::new(
+            format!("{name}, query embedding included, median [ms]"),
+            times,
+        ));
         rows.push(Row::new(format!("{name}, p95 [ms]"), vec![p95]).at_most(30.0));
     }
     print(title, &rows);
@@ -158,11 +220,20 @@ async fn search_rows(backend: &Backend, title: &str) {
 async fn search_large(data: &Path, papers: &Path) {
     let backend = open(data).await;
     let reply = run(&backend, import_of(papers, true), |_| ()).await;
-    let Reply::Imported(report) = reply else { panic!("not an import") };
+    let Reply::Imported(report) = reply else {
+        panic!("not an import")
+    };
     // Embedding 20,000 passages takes many minutes on two cores and says nothing about search: unit
     // vectors that differ stand in for them.
     fill_embeddings(&backend).await;
-    search_rows(&backend, &format!("Search in the process, {} passages", report.coverage.passages)).await;
+    search_rows(
+        &backend,
+        &format!(
+            "Search in the process, {} passages",
+            report.coverage.passages
+        ),
+    )
+    .await;
     backend.close().await;
     // The command needs the workspace for itself.
     drop(backend);
@@ -182,15 +253,26 @@ async fn search_large(data: &Path, papers: &Path) {
         assert!(status.success());
         times.push(ms);
     }
-    print("Command over as many passages", &[Row::new("satchel search (hybrid) [ms]", times).at_most(300.0)]);
+    print(
+        "Command over as many passages",
+        &[Row::new("satchel search (hybrid) [ms]", times).at_most(300.0)],
+    );
 }
 
 async fn fill_embeddings(backend: &Backend) {
     let index = &backend.shared().index;
-    backend.shared().models.announce_embedder(index).await.expect("an embedder is installed");
+    backend
+        .shared()
+        .models
+        .announce_embedder(index)
+        .await
+        .expect("an embedder is installed");
     let mut seed = 1u64;
     loop {
-        let pending = index.pending_embeddings(2048).await.expect("the index answers");
+        let pending = index
+            .pending_embeddings(2048)
+            .await
+            .expect("the index answers");
         if pending.is_empty() {
             return;
         }
@@ -198,7 +280,10 @@ async fn fill_embeddings(backend: &Backend) {
             seed += 1;
             (pending.hash, unit_vector(seed, 384))
         });
-        index.insert_embeddings(rows.collect()).await.expect("the index takes embeddings");
+        index
+            .insert_embeddings(rows.collect())
+            .await
+            .expect("the index takes embeddings");
     }
 }
 

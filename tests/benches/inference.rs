@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use satchel_inference::{
-    ChatMessage, ChatRole, EngineHandle, GenerateRequest, ModelSpec, Role, Sampling, StreamEvent, WorkerCommand,
+    ChatMessage, ChatRole, EngineHandle, GenerateRequest, ModelSpec, Role, Sampling, StreamEvent,
+    WorkerCommand,
 };
 use satchel_tests::bench::{Row, invented_text, print};
 use satchel_tests::{models_dir, satchel_bin};
 
-/// As `llama-bench -p 512 -n 128`.
+/// As `llama-bench -p 512` and `llama-bench -n 128 -d 512`: the answer follows the prompt.
 const PROMPT_TOKENS: usize = 512;
 const OUTPUT_TOKENS: u32 = 128;
 const RUNS: usize = 5;
@@ -32,36 +33,69 @@ fn main() {
 fn models() -> Option<(PathBuf, PathBuf)> {
     let store = satchel_models::store::ModelStore::open(&models_dir()).ok()?;
     let installed = store.list().ok()?;
-    let of = |kind| installed.iter().find(|model| model.kind == kind).map(|model| model.path.clone());
-    Some((of(satchel_models::ModelKind::Chat)?, of(satchel_models::ModelKind::Embedder)?))
+    let of = |kind| {
+        installed
+            .iter()
+            .find(|model| model.kind == kind)
+            .map(|model| model.path.clone())
+    };
+    Some((
+        of(satchel_models::ModelKind::Chat)?,
+        of(satchel_models::ModelKind::Embedder)?,
+    ))
 }
 
 fn worker() -> WorkerCommand {
-    WorkerCommand { program: satchel_bin(), args: vec!["worker".into(), "inference".into()] }
+    WorkerCommand {
+        program: satchel_bin(),
+        args: vec!["worker".into(), "inference".into()],
+    }
 }
 
 /// The worker takes its variant from the environment, which `env` sets for it alone.
 fn worker_with_variant(variant: &str) -> WorkerCommand {
     let WorkerCommand { program, args } = worker();
-    let mut all = vec![format!("SATCHEL_CPU_VARIANT={variant}").into(), program.into_os_string()];
+    let mut all = vec![
+        format!("SATCHEL_CPU_VARIANT={variant}").into(),
+        program.into_os_string(),
+    ];
     all.extend(args);
-    WorkerCommand { program: PathBuf::from("env"), args: all }
+    WorkerCommand {
+        program: PathBuf::from("/usr/bin/env"),
+        args: all,
+    }
 }
 
 fn engine(path: &Path, role: Role) -> EngineHandle {
-    EngineHandle::new(worker(), ModelSpec { path: path.to_path_buf(), role, threads: None, gpu_layers: 0 })
+    EngineHandle::new(
+        worker(),
+        ModelSpec {
+            path: path.to_path_buf(),
+            role,
+            threads: None,
+            gpu_layers: 0,
+        },
+    )
 }
 
 async fn generation(model: &Path) {
-    let engine = engine(model, Role::Chat { context_len_tokens: 2048 });
+    let engine = engine(
+        model,
+        Role::Chat {
+            context_len_tokens: 2048,
+        },
+    );
     let info = engine.info().await.expect("the model loads");
     let peer = peer();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let (mut prompt, mut output, mut prompt_ratio, mut output_ratio) = (vec![], vec![], vec![], vec![]);
+    let (mut prompt, mut output, mut prompt_ratio, mut output_ratio) =
+        (vec![], vec![], vec![], vec![]);
     // The first run of each loads the model and is not counted.
     for run in 0..=RUNS {
         let (ours_prompt, ours_output) = generate_once(&engine, run as u64).await;
-        let theirs = peer.as_deref().and_then(|peer| llama_bench(peer, model, threads));
+        let theirs = peer
+            .as_deref()
+            .and_then(|peer| llama_bench(peer, model, threads));
         if run == 0 {
             continue;
         }
@@ -72,14 +106,23 @@ async fn generation(model: &Path) {
             output_ratio.push(ours_output / their_output);
         }
     }
-    let mut rows = vec![Row::new("prompt [tokens/s]", prompt), Row::new("generation [tokens/s]", output)];
+    let mut rows = vec![
+        Row::new("prompt [tokens/s]", prompt),
+        Row::new("generation [tokens/s]", output),
+    ];
     if prompt_ratio.is_empty() {
         println!("llama-bench is not there: no ratios (packaging/bench-peers.sh says why)");
     } else {
         rows.push(Row::new("prompt / llama-bench", prompt_ratio).at_least(0.9));
         rows.push(Row::new("generation / llama-bench", output_ratio).at_least(0.9));
     }
-    print(&format!("{}, variant {}, through the worker's stream", info.name, info.variant), &rows);
+    print(
+        &format!(
+            "{}, variant {}, through the worker's stream",
+            info.name, info.variant
+        ),
+        &rows,
+    );
     engine.unload().await;
 }
 
@@ -87,14 +130,27 @@ async fn generation(model: &Path) {
 async fn generate_once(engine: &EngineHandle, seed: u64) -> (f64, f64) {
     let mut words = PROMPT_TOKENS;
     let request = loop {
-        let content = format!("Continue this story for many pages: {}", invented_text(seed, words));
-        let messages = vec![ChatMessage { role: ChatRole::User, content }];
-        let tokens = engine.count_prompt_tokens(messages.clone()).await.expect("counted");
+        let content = format!(
+            "Continue this story for many pages: {}",
+            invented_text(seed, words)
+        );
+        let messages = vec![ChatMessage {
+            role: ChatRole::User,
+            content,
+        }];
+        let tokens = engine
+            .count_prompt_tokens(messages.clone())
+            .await
+            .expect("counted");
         if tokens <= PROMPT_TOKENS {
             break GenerateRequest {
                 messages,
-                // A high temperature keeps a small model from ending early.
-                sampling: Sampling { temperature: 1.5, seed: Some(7), ..Sampling::default() },
+                // As an answer is sampled; choosing a token is part of what a person waits for.
+                sampling: Sampling {
+                    temperature: 0.1,
+                    seed: Some(7),
+                    ..Sampling::default()
+                },
                 max_output_tokens: OUTPUT_TOKENS,
                 stop: Vec::new(),
             };
@@ -120,34 +176,61 @@ async fn generate_once(engine: &EngineHandle, seed: u64) -> (f64, f64) {
 fn peer() -> Option<PathBuf> {
     let script = satchel_tests::repository::root().join("packaging/bench-peers.sh");
     let target = satchel_bin().ancestors().nth(2)?.to_path_buf();
-    let built = Command::new(script).arg(target).stderr(std::process::Stdio::inherit()).output().ok()?;
+    let built = Command::new(script)
+        .arg(target)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .ok()?;
     let path = PathBuf::from(String::from_utf8_lossy(&built.stdout).trim());
     (built.status.success() && path.is_file()).then_some(path)
 }
 
 fn llama_bench(peer: &Path, model: &Path, threads: usize) -> Option<(f64, f64)> {
-    let run = Command::new(peer)
-        .args(["-m", model.to_str()?, "-p", "512", "-n", "128", "-r", "1", "-o", "json", "-t", &threads.to_string()])
-        .current_dir(peer.parent()?)
-        .output()
-        .ok()?;
-    let rows: serde_json::Value = serde_json::from_slice(&run.stdout).ok()?;
-    let rate = |field: &str| {
-        rows.as_array()?.iter().find(|row| row[field].as_u64().is_some_and(|n| n > 0))?["avg_ts"].as_f64()
+    let rate = |what: &[&str]| {
+        let run = Command::new(peer)
+            .args([
+                "-m",
+                model.to_str()?,
+                "-r",
+                "1",
+                "-o",
+                "json",
+                "-t",
+                &threads.to_string(),
+            ])
+            .args(what)
+            .current_dir(peer.parent()?)
+            .output()
+            .ok()?;
+        let rows: serde_json::Value = serde_json::from_slice(&run.stdout).ok()?;
+        rows[0]["avg_ts"].as_f64()
     };
-    Some((rate("n_prompt")?, rate("n_gen")?))
+    Some((
+        rate(&["-p", "512", "-n", "0"])?,
+        rate(&["-p", "0", "-n", "128", "-d", "512"])?,
+    ))
 }
 
 async fn embedding(model: &Path) {
     // Abstract-like texts of some 200 tokens.
-    let texts: Vec<String> = (0..64).map(|seed| invented_text(70_000 + seed, 110)).collect();
+    let texts: Vec<String> = (0..64)
+        .map(|seed| invented_text(70_000 + seed, 110))
+        .collect();
     let mut rows = Vec::new();
     for variant in variants() {
         let command = worker_with_variant(&variant);
-        let spec = ModelSpec { path: model.to_path_buf(), role: Role::Embedder, threads: None, gpu_layers: 0 };
+        let spec = ModelSpec {
+            path: model.to_path_buf(),
+            role: Role::Embedder,
+            threads: None,
+            gpu_layers: 0,
+        };
         let engine = EngineHandle::new(command, spec);
         if engine.embed(texts[..4].to_vec()).await.is_err() {
-            rows.push(Row::new(format!("{variant}: not for this processor"), vec![0.0]));
+            rows.push(Row::new(
+                format!("{variant}: not for this processor"),
+                vec![0.0],
+            ));
             continue;
         }
         let mut rates = Vec::new();
@@ -159,21 +242,54 @@ async fn embedding(model: &Path) {
         rows.push(Row::new(format!("{variant} [tokens/s]"), rates));
         engine.unload().await;
     }
-    let median = |name: &str| rows.iter().find(|row| row.what.starts_with(name)).map(Row::median);
-    let ratio = [median("zen4 ["), median("icelake [")].into_iter().flatten().next().zip(median("haswell ["));
+    let median = |name: &str| {
+        rows.iter()
+            .find(|row| row.what.starts_with(name))
+            .map(Row::median)
+    };
+    let ratio = [median("zen4 ["), median("icelake [")]
+        .into_iter()
+        .flatten()
+        .next()
+        .zip(median("haswell ["));
     if let Some((wide, narrow)) = ratio {
         rows.push(Row::new("AVX-512 with VNNI / haswell", vec![wide / narrow]).at_least(3.0));
     }
-    print("Embedding, all-MiniLM-L6-v2, texts of some 200 tokens", &rows);
+    print(
+        "Embedding, all-MiniLM-L6-v2, texts of some 200 tokens",
+        &rows,
+    );
 }
 
 fn variants() -> Vec<String> {
     let folder = satchel_bin().with_file_name("backends");
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
     let mut names: Vec<String> = entries
         .flatten()
-        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix("libggml-cpu-")?.strip_suffix(".so")?.to_owned()))
-        .filter(|name| ["x64", "sse42", "haswell", "skylakex", "icelake", "zen4", "alderlake"].contains(&name.as_str()))
+        .filter_map(|entry| {
+            Some(
+                entry
+                    .file_name()
+                    .to_str()?
+                    .strip_prefix("libggml-cpu-")?
+                    .strip_suffix(".so")?
+                    .to_owned(),
+            )
+        })
+        .filter(|name| {
+            [
+                "x64",
+                "sse42",
+                "haswell",
+                "skylakex",
+                "icelake",
+                "zen4",
+                "alderlake",
+            ]
+            .contains(&name.as_str())
+        })
         .collect();
     names.sort();
     names

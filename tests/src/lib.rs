@@ -44,11 +44,21 @@ pub fn data(path: &str) -> Option<PathBuf> {
 /// When the program cannot say where it is.
 #[must_use]
 pub fn models_dir() -> PathBuf {
-    let said = std::process::Command::new(satchel_bin()).args(["paths", "--json"]).output().expect("the program starts");
+    let said = std::process::Command::new(satchel_bin())
+        .args(["paths", "--json"])
+        .output()
+        .expect("the program starts");
     let paths: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap_or_else(|error| {
-        panic!("`satchel paths --json` printed no JSON ({error}): {}", String::from_utf8_lossy(&said.stderr))
+        panic!(
+            "`satchel paths --json` printed no JSON ({error}): {}",
+            String::from_utf8_lossy(&said.stderr)
+        )
     });
-    PathBuf::from(paths["models"].as_str().expect("`satchel paths --json` names the folder of models"))
+    PathBuf::from(
+        paths["models"]
+            .as_str()
+            .expect("`satchel paths --json` names the folder of models"),
+    )
 }
 
 /// The built program, in the build folder that this test runs from.

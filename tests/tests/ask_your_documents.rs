@@ -20,40 +20,87 @@ fn with_papers() -> Laptop {
     laptop.write("papers/bridge.md", BRIDGE);
     laptop.write("papers/kitchen/bread.txt", RECIPE);
     laptop.write("papers/letter.html", MEDICINE);
-    laptop.write("papers/costs.csv", "year,what,amount\n2021,roof,1200\n2022,boiler,3400\n");
+    laptop.write(
+        "papers/costs.csv",
+        "year,what,amount\n2021,roof,1200\n2022,boiler,3400\n",
+    );
     laptop
 }
 
 #[test]
 fn a_question_is_answered_with_the_exact_passage() {
     let laptop = with_papers();
-    let report = laptop.run(["import", "papers", "--json"]).expect_success().json();
+    let report = laptop
+        .run(["import", "papers", "--json"])
+        .expect_success()
+        .json();
     assert_eq!(report["added"], 4, "{report}");
     assert_eq!(report["coverage"]["documents"], 4, "{report}");
-    assert_eq!(report["coverage"]["passages"], report["coverage"]["embedded"], "{report}");
+    assert_eq!(
+        report["coverage"]["passages"], report["coverage"]["embedded"],
+        "{report}"
+    );
 
-    let answer = laptop.run(["ask", "--json", "When was the deck of the bridge replaced?"]).expect_success().json();
+    let answer = laptop
+        .run(["ask", "--json", "When was the deck of the bridge replaced?"])
+        .expect_success()
+        .json();
     assert_eq!(answer["refused"], false, "{answer}");
     assert!(!answer["answer"].as_str().unwrap().is_empty(), "{answer}");
     let first = &answer["citations"][0];
-    assert!(first["path"].as_str().unwrap().ends_with("papers/bridge.md"), "{answer}");
-    assert_eq!(first["heading_path"].as_array().unwrap().last().unwrap(), "Repairs", "{answer}");
+    assert!(
+        first["path"]
+            .as_str()
+            .unwrap()
+            .ends_with("papers/bridge.md"),
+        "{answer}"
+    );
+    assert_eq!(
+        first["heading_path"].as_array().unwrap().last().unwrap(),
+        "Repairs",
+        "{answer}"
+    );
     let quote = first["quote"].as_str().unwrap();
-    assert!(BRIDGE.contains(quote) && quote.contains("1987"), "not the exact words: {quote}");
+    assert!(
+        BRIDGE.contains(quote) && quote.contains("1987"),
+        "not the exact words: {quote}"
+    );
 
     // The citation opens the place that it names.
     let range = &first["range"];
-    let reference = format!("{}:{}-{}", first["document"].as_str().unwrap(), range["start"], range["end"]);
-    let shown = laptop.run(["show", &reference, "--json"]).expect_success().json();
+    let reference = format!(
+        "{}:{}-{}",
+        first["document"].as_str().unwrap(),
+        range["start"],
+        range["end"]
+    );
+    let shown = laptop
+        .run(["show", &reference, "--json"])
+        .expect_success()
+        .json();
     assert_eq!(shown["citation"]["quote"], first["quote"]);
 
     // The chat is kept, and a follow-up leans on it.
     let chat = answer["thread"].as_str().unwrap();
-    let follow_up = laptop.run(["ask", "--json", "--chat", &chat[..12], "What did it cost?"]).expect_success().json();
-    assert!(follow_up["searched_for"].as_str().unwrap().contains("deck"), "{follow_up}");
-    let quotes: String = follow_up["citations"].as_array().unwrap().iter().filter_map(|c| c["quote"].as_str()).collect();
+    let follow_up = laptop
+        .run(["ask", "--json", "--chat", &chat[..12], "What did it cost?"])
+        .expect_success()
+        .json();
+    assert!(
+        follow_up["searched_for"].as_str().unwrap().contains("deck"),
+        "{follow_up}"
+    );
+    let quotes: String = follow_up["citations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|c| c["quote"].as_str())
+        .collect();
     assert!(quotes.contains("412,000"), "{follow_up}");
-    let kept = laptop.run(["chat", "--show", &chat[..12], "--json"]).expect_success().json();
+    let kept = laptop
+        .run(["chat", "--show", &chat[..12], "--json"])
+        .expect_success()
+        .json();
     assert_eq!(kept["messages"].as_array().unwrap().len(), 4, "{kept}");
 }
 
@@ -61,8 +108,14 @@ fn a_question_is_answered_with_the_exact_passage() {
 fn what_the_documents_do_not_hold_is_refused_before_anything_is_generated() {
     let laptop = with_papers();
     laptop.run(["import", "papers"]).expect_success();
-    for question in ["Who won the football world cup in 1990?", "What is the boiling point of mercury?"] {
-        let answer = laptop.run(["ask", "--json", question]).expect_success().json();
+    for question in [
+        "Who won the football world cup in 1990?",
+        "What is the boiling point of mercury?",
+    ] {
+        let answer = laptop
+            .run(["ask", "--json", question])
+            .expect_success()
+            .json();
         assert_eq!(answer["refused"], true, "{answer}");
         assert_eq!(answer["model"], serde_json::Value::Null, "{answer}");
     }
@@ -75,37 +128,86 @@ fn every_kind_of_file_is_found_by_words_and_by_meaning() {
     for (query, mode, file) in [
         ("412,000 crowns", "lexical", "bridge.md"),
         ("cracked rye", "lexical", "bread.txt"),
-        ("which antibiotic is he allergic to", "vector", "letter.html"),
-        ("how long does the loaf stay in the oven", "vector", "bread.txt"),
+        (
+            "which antibiotic is he allergic to",
+            "vector",
+            "letter.html",
+        ),
+        (
+            "how long does the loaf stay in the oven",
+            "vector",
+            "bread.txt",
+        ),
         ("boiler 3400", "hybrid", "costs.csv"),
     ] {
-        let found = laptop.run(["search", "--json", "--limit", "3", "--mode", mode, query]).expect_success().json();
-        assert!(found["hits"][0]["path"].as_str().unwrap().ends_with(file), "{mode} {query}: {found}");
+        let found = laptop
+            .run(["search", "--json", "--limit", "3", "--mode", mode, query])
+            .expect_success()
+            .json();
+        assert!(
+            found["hits"][0]["path"].as_str().unwrap().ends_with(file),
+            "{mode} {query}: {found}"
+        );
     }
-    let script = laptop.run(["search", "--json", "--mode", "lexical", "alert"]).expect_success().json();
-    assert_eq!(script["hits"].as_array().unwrap().len(), 0, "scripts are not text: {script}");
+    let script = laptop
+        .run(["search", "--json", "--mode", "lexical", "alert"])
+        .expect_success()
+        .json();
+    assert_eq!(
+        script["hits"].as_array().unwrap().len(),
+        0,
+        "scripts are not text: {script}"
+    );
 }
 
 #[test]
 fn importing_again_brings_in_what_changed_and_nothing_else() {
     let laptop = with_papers();
     laptop.run(["import", "papers"]).expect_success();
-    let again = laptop.run(["import", "papers", "--json"]).expect_success().json();
-    assert_eq!((&again["added"], &again["unchanged"]), (&0.into(), &4.into()), "{again}");
+    let again = laptop
+        .run(["import", "papers", "--json"])
+        .expect_success()
+        .json();
+    assert_eq!(
+        (&again["added"], &again["unchanged"]),
+        (&0.into(), &4.into()),
+        "{again}"
+    );
 
-    let bread = laptop.write("papers/kitchen/bread.txt", RECIPE.replace("95 minutes", "105 minutes"));
+    let bread = laptop.write(
+        "papers/kitchen/bread.txt",
+        RECIPE.replace("95 minutes", "105 minutes"),
+    );
     // A change within the same millisecond cannot be told from none by any program.
-    std::fs::File::open(&bread).unwrap().set_modified(SystemTime::now() + Duration::from_secs(2)).unwrap();
+    std::fs::File::open(&bread)
+        .unwrap()
+        .set_modified(SystemTime::now() + Duration::from_secs(2))
+        .unwrap();
     laptop.write("papers/copy-of-bridge.md", BRIDGE);
     std::fs::remove_file(laptop.home().join("papers/costs.csv")).unwrap();
-    let changed = laptop.run(["import", "papers", "--json"]).expect_success().json();
+    let changed = laptop
+        .run(["import", "papers", "--json"])
+        .expect_success()
+        .json();
     assert_eq!(changed["updated"], 1, "{changed}");
     assert_eq!(changed["duplicates"], 1, "{changed}");
     assert_eq!(changed["missing"], 1, "{changed}");
-    let found = laptop.run(["search", "--json", "--mode", "lexical", "105 minutes"]).expect_success().json();
-    assert!(found["hits"][0]["quote"].as_str().unwrap().contains("105 minutes"), "{found}");
+    let found = laptop
+        .run(["search", "--json", "--mode", "lexical", "105 minutes"])
+        .expect_success()
+        .json();
+    assert!(
+        found["hits"][0]["quote"]
+            .as_str()
+            .unwrap()
+            .contains("105 minutes"),
+        "{found}"
+    );
 
-    let pruned = laptop.run(["import", "--prune", "papers", "--json"]).expect_success().json();
+    let pruned = laptop
+        .run(["import", "--prune", "papers", "--json"])
+        .expect_success()
+        .json();
     assert_eq!(pruned["removed"], 1, "{pruned}");
     assert_eq!(pruned["coverage"]["documents"], 3, "{pruned}");
 }
@@ -115,10 +217,22 @@ fn a_deleted_index_comes_back_by_itself() {
     let laptop = with_papers();
     laptop.run(["import", "papers"]).expect_success();
     std::fs::remove_dir_all(laptop.data_dir().join("index")).unwrap();
-    let found = laptop.run(["search", "--json", "cracked rye"]).expect_success().json();
-    assert!(found["hits"][0]["path"].as_str().unwrap().ends_with("bread.txt"), "{found}");
+    let found = laptop
+        .run(["search", "--json", "cracked rye"])
+        .expect_success()
+        .json();
+    assert!(
+        found["hits"][0]["path"]
+            .as_str()
+            .unwrap()
+            .ends_with("bread.txt"),
+        "{found}"
+    );
     let rebuilt = laptop.run(["index", "--json"]).expect_success().json();
-    assert_eq!(rebuilt["coverage"]["passages"], rebuilt["coverage"]["embedded"], "{rebuilt}");
+    assert_eq!(
+        rebuilt["coverage"]["passages"], rebuilt["coverage"]["embedded"],
+        "{rebuilt}"
+    );
 }
 
 #[test]
@@ -126,9 +240,14 @@ fn without_models_words_are_found_and_a_question_says_what_is_missing() {
     let laptop = Laptop::new();
     laptop.write("papers/bridge.md", BRIDGE);
     laptop.run(["import", "papers"]).expect_success();
-    let found = laptop.run(["search", "--json", "steel grating"]).expect_success().json();
+    let found = laptop
+        .run(["search", "--json", "steel grating"])
+        .expect_success()
+        .json();
     assert_eq!(found["mode"], "lexical", "{found}");
     assert_eq!(found["hits"].as_array().unwrap().len(), 1, "{found}");
-    let asked = laptop.run(["ask", "What was the wooden deck of the bridge replaced by?"]).expect_code(3);
+    let asked = laptop
+        .run(["ask", "What was the wooden deck of the bridge replaced by?"])
+        .expect_code(3);
     assert!(asked.stderr.contains("models import"), "{}", asked.stderr);
 }

@@ -18,8 +18,14 @@ struct Fixture {
 impl Fixture {
     fn read() -> Self {
         let path = repository::root().join("models/tests/fixtures/minilm_vectors.json");
-        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        let texts = json["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect();
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let texts = json["texts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|text| text.as_str().unwrap().to_owned())
+            .collect();
         Self { texts, json }
     }
 
@@ -31,7 +37,9 @@ impl Fixture {
 fn source() -> Option<PathBuf> {
     let folder = std::env::var_os("SATCHEL_TEST_EMBEDDER_DIR").map(PathBuf::from);
     if folder.is_none() {
-        eprintln!("skipped: set SATCHEL_TEST_EMBEDDER_DIR to the folder of all-MiniLM-L6-v2, as make test does");
+        eprintln!(
+            "skipped: set SATCHEL_TEST_EMBEDDER_DIR to the folder of all-MiniLM-L6-v2, as make test does"
+        );
     }
     folder
 }
@@ -39,9 +47,20 @@ fn source() -> Option<PathBuf> {
 /// The embeddings of the texts by llama.cpp, with the embedder converted from `folder`.
 fn embed(folder: &Path, quantisation: EmbedderQuantisation, texts: &[String]) -> Vec<Vec<f32>> {
     let store = tempfile::tempdir().unwrap();
-    let model = ModelStore::open(store.path()).unwrap().import_dir(folder, quantisation, &mut |_| ()).unwrap();
-    let worker = WorkerCommand { program: satchel_bin(), args: vec!["worker".into(), "inference".into()] };
-    let spec = ModelSpec { path: model.path, role: Role::Embedder, threads: None, gpu_layers: 0 };
+    let model = ModelStore::open(store.path())
+        .unwrap()
+        .import_dir(folder, quantisation, &mut |_| ())
+        .unwrap();
+    let worker = WorkerCommand {
+        program: satchel_bin(),
+        args: vec!["worker".into(), "inference".into()],
+    };
+    let spec = ModelSpec {
+        path: model.path,
+        role: Role::Embedder,
+        threads: None,
+        gpu_layers: 0,
+    };
     let engine = EngineHandle::new(worker, spec);
     let runtime = satchel_app::backend::runtime::build().unwrap();
     runtime.block_on(async {
@@ -57,14 +76,21 @@ fn lowest_cosine(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> f32 {
         let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f32>();
         dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
     };
-    ours.iter().zip(theirs).map(|(ours, theirs)| cosine(ours, theirs)).fold(1.0, f32::min)
+    ours.iter()
+        .zip(theirs)
+        .map(|(ours, theirs)| cosine(ours, theirs))
+        .fold(1.0, f32::min)
 }
 
 /// A copy of the embedder's folder that pools in another way.
 fn with_pooling(folder: &Path, pooling: &str) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for name in ["model.safetensors", "vocab.txt", "config.json"] {
-        std::os::unix::fs::symlink(folder.join(name).canonicalize().unwrap(), copy.path().join(name)).unwrap();
+        std::os::unix::fs::symlink(
+            folder.join(name).canonicalize().unwrap(),
+            copy.path().join(name),
+        )
+        .unwrap();
     }
     let text = std::fs::read_to_string(folder.join("1_Pooling/config.json")).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -75,7 +101,11 @@ fn with_pooling(folder: &Path, pooling: &str) -> tempfile::TempDir {
     }
     config[format!("pooling_mode_{pooling}")] = true.into();
     std::fs::create_dir(copy.path().join("1_Pooling")).unwrap();
-    std::fs::write(copy.path().join("1_Pooling/config.json"), config.to_string()).unwrap();
+    std::fs::write(
+        copy.path().join("1_Pooling/config.json"),
+        config.to_string(),
+    )
+    .unwrap();
     copy
 }
 
@@ -83,7 +113,10 @@ fn with_pooling(folder: &Path, pooling: &str) -> tempfile::TempDir {
 fn sixteen_bits_keep_the_vectors() {
     let Some(folder) = source() else { return };
     let fixture = Fixture::read();
-    let lowest = lowest_cosine(&embed(&folder, EmbedderQuantisation::F16, &fixture.texts), &fixture.vectors("vectors"));
+    let lowest = lowest_cosine(
+        &embed(&folder, EmbedderQuantisation::F16, &fixture.texts),
+        &fixture.vectors("vectors"),
+    );
     eprintln!("f16: lowest cosine {lowest}");
     assert!(lowest >= 0.999, "{lowest}");
 }
@@ -92,7 +125,10 @@ fn sixteen_bits_keep_the_vectors() {
 fn eight_bits_stay_near() {
     let Some(folder) = source() else { return };
     let fixture = Fixture::read();
-    let lowest = lowest_cosine(&embed(&folder, EmbedderQuantisation::Q8_0, &fixture.texts), &fixture.vectors("vectors"));
+    let lowest = lowest_cosine(
+        &embed(&folder, EmbedderQuantisation::Q8_0, &fixture.texts),
+        &fixture.vectors("vectors"),
+    );
     eprintln!("q8_0: lowest cosine {lowest}");
     assert!(lowest >= 0.995, "{lowest}");
 }
@@ -104,7 +140,11 @@ fn the_rarer_poolings_are_right_too() {
     for (pooling, vectors) in [("cls_token", "cls_vectors"), ("lasttoken", "last_vectors")] {
         let theirs = fixture.vectors(vectors);
         let folder = with_pooling(&folder, pooling);
-        let ours = embed(folder.path(), EmbedderQuantisation::F16, &fixture.texts[..theirs.len()]);
+        let ours = embed(
+            folder.path(),
+            EmbedderQuantisation::F16,
+            &fixture.texts[..theirs.len()],
+        );
         let lowest = lowest_cosine(&ours, &theirs);
         eprintln!("{pooling}: lowest cosine {lowest}");
         assert!(lowest >= 0.999, "{pooling}: {lowest}");

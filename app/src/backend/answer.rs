@@ -8,17 +8,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use satchel_inference::{EngineError, EngineHandle, GenerateRequest, Sampling, StopReason, StreamEvent, TokenUsage};
+use satchel_inference::{
+    EngineError, EngineHandle, GenerateRequest, Sampling, StopReason, StreamEvent, TokenUsage,
+};
 use satchel_sync::chat::{CitationRecord, Message, Role, ThreadId};
-use satchel_vector::{Hit, StoredChunk};
 use satchel_vector::SourceId;
+use satchel_vector::{Hit, StoredChunk};
 
 use super::conversation::{self, Turn};
 use super::jobs::Emitter;
 use super::model_host::{self, Running};
 use super::prompt::{self, Passage, Style};
 use super::{Shared, cite, failure, indexing, reference, retrieve};
-use crate::message::{AnswerReport, Citation, Event, Failure, FailureKind, Progress, SearchMode, Stage, Usage};
+use crate::message::{
+    AnswerReport, Citation, Event, Failure, FailureKind, Progress, SearchMode, Stage, Usage,
+};
 
 /// Hits looked at for an answer; the prompt takes as many as its budget holds.
 const HITS: usize = 16;
@@ -50,7 +54,8 @@ pub async fn ask(
     indexing::ensure_current(shared, emitter).await?;
     let started = Instant::now();
     let searched_for = conversation::stand_alone(&question, &turns);
-    let found = retrieve::passages(shared, emitter, &searched_for, HITS, SearchMode::Hybrid).await?;
+    let found =
+        retrieve::passages(shared, emitter, &searched_for, HITS, SearchMode::Hybrid).await?;
     if let Some(limitation) = found.limitation {
         emitter.notice(limitation).await;
     }
@@ -86,7 +91,9 @@ fn refuse(hits: &[Hit], report: &mut AnswerReport) {
     report.refused = true;
     report.citations = cite::nearest(hits, &report.question);
     report.answer = match (report.coverage.documents, report.citations.is_empty()) {
-        (0, _) => "There are no documents yet. Import some with `satchel import FOLDER`.".to_owned(),
+        (0, _) => {
+            "There are no documents yet. Import some with `satchel import FOLDER`.".to_owned()
+        }
         (_, true) => "Your documents do not say.".to_owned(),
         (_, false) => "Your documents do not say. These passages come nearest:".to_owned(),
     };
@@ -100,21 +107,48 @@ async fn generate(
     report: &mut AnswerReport,
 ) -> Result<(), Failure> {
     let running = shared.models.chat().await?;
-    emitter.progress(Progress { stage: Stage::Loading, done: 0, total: 1, eta_ms: None });
+    emitter.progress(Progress {
+        stage: Stage::Loading,
+        done: 0,
+        total: 1,
+        eta_ms: None,
+    });
     let info = running.engine.info().await.map_err(failure::of_engine)?;
     let style = Style::for_model(running.model.parameters);
-    let max_output = shared.settings.max_output_tokens.min(style.most_output_tokens()).min(info.context_len_tokens / 3);
+    let max_output = shared
+        .settings
+        .max_output_tokens
+        .min(style.most_output_tokens())
+        .min(info.context_len_tokens / 3);
     let room = (info.context_len_tokens - max_output) as usize - MARGIN_TOKENS;
-    let budget = shared.settings.passage_budget_tokens.min(style.most_passage_tokens()).min(room);
+    let budget = shared
+        .settings
+        .passage_budget_tokens
+        .min(style.most_passage_tokens())
+        .min(room);
     let sections = sections(shared, hits).await?;
-    let passages = prompt::choose(hits, &|hit| sections.get(&hit.source).cloned().unwrap_or_default(), budget);
+    let passages = prompt::choose(
+        hits,
+        &|hit| sections.get(&hit.source).cloned().unwrap_or_default(),
+        budget,
+    );
     let history = conversation::history(turns, HISTORY_TURNS);
-    let (messages, passages) = fit(&running, style, &history, passages, &report.question, room).await?;
-    let shown = passages.iter().map(|p| cite::citation(p, crate::message::Origin::Retrieved, &super::words::content_words(&report.question)));
+    let (messages, passages) =
+        fit(&running, style, &history, passages, &report.question, room).await?;
+    let shown = passages.iter().map(|p| {
+        cite::citation(
+            p,
+            crate::message::Origin::Retrieved,
+            &super::words::content_words(&report.question),
+        )
+    });
     emitter.send(Event::Passages(shown.collect())).await;
     let request = GenerateRequest {
         messages,
-        sampling: Sampling { temperature: shared.settings.temperature, ..Sampling::default() },
+        sampling: Sampling {
+            temperature: shared.settings.temperature,
+            ..Sampling::default()
+        },
         max_output_tokens: max_output,
         stop: Vec::new(),
     };
@@ -137,11 +171,18 @@ async fn generate(
 }
 
 /// The chunks of every document among the hits, so that hits can grow to their sections.
-async fn sections(shared: &Arc<Shared>, hits: &[Hit]) -> Result<HashMap<SourceId, Vec<StoredChunk>>, Failure> {
+async fn sections(
+    shared: &Arc<Shared>,
+    hits: &[Hit],
+) -> Result<HashMap<SourceId, Vec<StoredChunk>>, Failure> {
     let mut sections = HashMap::new();
     for hit in hits {
         if !sections.contains_key(&hit.source) {
-            let chunks = shared.index.chunks_of(hit.source).await.map_err(Failure::from)?;
+            let chunks = shared
+                .index
+                .chunks_of(hit.source)
+                .await
+                .map_err(Failure::from)?;
             sections.insert(hit.source, chunks);
         }
     }
@@ -160,7 +201,11 @@ async fn fit(
     let mut history = history.to_vec();
     loop {
         let messages = prompt::messages(style, &history, &passages, question);
-        let tokens = running.engine.count_prompt_tokens(messages.clone()).await.map_err(failure::of_engine)?;
+        let tokens = running
+            .engine
+            .count_prompt_tokens(messages.clone())
+            .await
+            .map_err(failure::of_engine)?;
         if tokens <= room {
             return Ok((messages, passages));
         }
@@ -176,7 +221,11 @@ async fn fit(
     }
 }
 
-async fn write(engine: &EngineHandle, emitter: &Emitter, request: GenerateRequest) -> Result<Written, Failure> {
+async fn write(
+    engine: &EngineHandle,
+    emitter: &Emitter,
+    request: GenerateRequest,
+) -> Result<Written, Failure> {
     let mut stream = engine.generate(request).await.map_err(failure::of_engine)?;
     let mut text = String::new();
     loop {
@@ -186,7 +235,11 @@ async fn write(engine: &EngineHandle, emitter: &Emitter, request: GenerateReques
             () = emitter.cancelled() => return Ok(Written { text, ended: "stopped", usage: None }),
         };
         match event {
-            Some(Ok(StreamEvent::Prompt { done_tokens, total_tokens, .. })) => emitter.progress(Progress {
+            Some(Ok(StreamEvent::Prompt {
+                done_tokens,
+                total_tokens,
+                ..
+            })) => emitter.progress(Progress {
                 stage: Stage::Prompt,
                 done: done_tokens as u64,
                 total: total_tokens as u64,
@@ -197,7 +250,11 @@ async fn write(engine: &EngineHandle, emitter: &Emitter, request: GenerateReques
                 emitter.send(Event::Answer(piece)).await;
             }
             Some(Ok(StreamEvent::Finished { reason, usage })) => {
-                return Ok(Written { text, ended: words_of(reason), usage: Some(usage) });
+                return Ok(Written {
+                    text,
+                    ended: words_of(reason),
+                    usage: Some(usage),
+                });
             }
             Some(Err(error)) => return Err(failure::of_engine(error)),
             None => return Err(failure::of_engine(EngineError::Unloaded)),
@@ -214,22 +271,37 @@ fn words_of(reason: StopReason) -> &'static str {
 }
 
 /// Keeps question and answer durably, each citation bound to the document as it is now.
-async fn keep(shared: &Arc<Shared>, thread: Option<ThreadId>, report: &AnswerReport) -> Result<ThreadId, Failure> {
+async fn keep(
+    shared: &Arc<Shared>,
+    thread: Option<ThreadId>,
+    report: &AnswerReport,
+) -> Result<ThreadId, Failure> {
     let now = now_ms();
     let asked = Message::new(Role::User, report.question.clone(), now);
     let answer = report.answer.clone();
-    let (citations, model, title) = (report.citations.clone(), report.model.clone(), title_of(&report.question));
+    let (citations, model, title) = (
+        report.citations.clone(),
+        report.model.clone(),
+        title_of(&report.question),
+    );
     shared
         .with_workspace(move |workspace| {
             let thread = match thread {
                 Some(thread) => thread,
                 None => workspace.create_thread(&title)?,
             };
-            let parent = workspace.thread(thread)?.path_to_latest().last().map(|message| message.id);
+            let parent = workspace
+                .thread(thread)?
+                .path_to_latest()
+                .last()
+                .map(|message| message.id);
             let question = workspace.append_message(thread, parent, asked)?;
             let mut message = Message::new(Role::Assistant, answer, now_ms());
             message.model = model;
-            message.citations = citations.iter().filter_map(|citation| record(workspace, citation)).collect();
+            message.citations = citations
+                .iter()
+                .filter_map(|citation| record(workspace, citation))
+                .collect();
             workspace.append_message(thread, Some(question), message)?;
             Ok::<_, Failure>(thread)
         })
@@ -237,17 +309,31 @@ async fn keep(shared: &Arc<Shared>, thread: Option<ThreadId>, report: &AnswerRep
 }
 
 /// A citation that survives edits of its document; `None` where the document went away meanwhile.
-fn record(workspace: &satchel_sync::workspace::Workspace, citation: &Citation) -> Option<CitationRecord> {
+fn record(
+    workspace: &satchel_sync::workspace::Workspace,
+    citation: &Citation,
+) -> Option<CitationRecord> {
     let document = reference::document_id(&citation.document)?;
     let anchor = workspace.anchor(document, citation.range.clone()).ok()?;
-    Some(CitationRecord { mark: citation.mark.clone(), anchor })
+    Some(CitationRecord {
+        mark: citation.mark.clone(),
+        anchor,
+    })
 }
 
 fn title_of(question: &str) -> String {
     let title: String = question.chars().take(60).collect();
-    if title.len() < question.len() { title + "…" } else { title }
+    if title.len() < question.len() {
+        title + "…"
+    } else {
+        title
+    }
 }
 
 fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        })
 }

@@ -44,9 +44,14 @@ pub fn cite(answer: &str, question: &str, passages: &[Passage]) -> Cited {
         let (marks, origin) = if !marks.is_empty() {
             (marks, Origin::Model)
         } else {
-            (matching(&sentence, &wanted, passages).into_iter().collect(), Origin::Matched)
+            (
+                matching(&sentence, &wanted, passages).into_iter().collect(),
+                Origin::Matched,
+            )
         };
-        let borne_out = passages.iter().any(|passage| bears_out(passage, &sentence, &wanted));
+        let borne_out = passages
+            .iter()
+            .any(|passage| bears_out(passage, &sentence, &wanted));
         if wanted.len() >= MATCH_WORDS && !borne_out {
             unsupported.push(sentence.trim().to_owned());
         }
@@ -61,7 +66,11 @@ pub fn cite(answer: &str, question: &str, passages: &[Passage]) -> Cited {
     text += &answer[at..];
     let asked = words::content_words(question);
     let citations = if cited.is_empty() {
-        passages.iter().take(FALLBACK_SOURCES).map(|p| citation(p, Origin::Retrieved, &asked)).collect()
+        passages
+            .iter()
+            .take(FALLBACK_SOURCES)
+            .map(|p| citation(p, Origin::Retrieved, &asked))
+            .collect()
     } else {
         cited
             .into_iter()
@@ -71,7 +80,11 @@ pub fn cite(answer: &str, question: &str, passages: &[Passage]) -> Cited {
             })
             .collect()
     };
-    Cited { text: text.trim().to_owned(), citations, unsupported }
+    Cited {
+        text: text.trim().to_owned(),
+        citations,
+        unsupported,
+    }
 }
 
 /// The nearest passages as sources of a refusal.
@@ -84,7 +97,10 @@ pub fn nearest(hits: &[satchel_vector::Hit], question: &str) -> Vec<Citation> {
         range: hit.range.clone(),
         text: hit.text.clone(),
     };
-    hits.iter().take(FALLBACK_SOURCES).map(|hit| citation(&passage(hit), Origin::Retrieved, &asked)).collect()
+    hits.iter()
+        .take(FALLBACK_SOURCES)
+        .map(|hit| citation(&passage(hit), Origin::Retrieved, &asked))
+        .collect()
 }
 
 /// A citation of the sentence in the passage's hit that carries most of the wanted words.
@@ -106,12 +122,18 @@ pub fn citation(passage: &Passage, origin: Origin, wanted: &HashSet<String>) -> 
 fn marks_inside_sentences(answer: &str) -> String {
     let mut text = String::with_capacity(answer.len());
     for piece in answer.split_inclusive(']') {
-        let mark = piece.rfind('[').filter(|open| is_mark(piece[open + 1..].trim_end_matches(']')));
+        let mark = piece
+            .rfind('[')
+            .filter(|open| is_mark(piece[open + 1..].trim_end_matches(']')));
         match mark {
             Some(open) => {
                 let before = piece[..open].trim_end();
                 text += before;
-                let stop = text.trim_end().chars().next_back().filter(|c| matches!(c, '.' | '!' | '?'));
+                let stop = text
+                    .trim_end()
+                    .chars()
+                    .next_back()
+                    .filter(|c| matches!(c, '.' | '!' | '?'));
                 if let Some(stop) = stop {
                     text.truncate(text.trim_end().len() - stop.len_utf8());
                 }
@@ -131,13 +153,20 @@ fn split_marks(sentence: &str, passages: &[Passage]) -> (String, Vec<usize>) {
     let mut marks = Vec::new();
     let mut from = 0;
     while let Some(open) = sentence[from..].find('[').map(|i| from + i) {
-        let Some(close) = sentence[open..].find(']').map(|i| open + i) else { break };
+        let Some(close) = sentence[open..].find(']').map(|i| open + i) else {
+            break;
+        };
         let inner = &sentence[open + 1..close];
-        let named: Vec<&str> = inner.split([',', ';', ' ']).filter(|part| !part.is_empty()).collect();
+        let named: Vec<&str> = inner
+            .split([',', ';', ' '])
+            .filter(|part| !part.is_empty())
+            .collect();
         if !named.is_empty() && named.iter().all(|part| is_mark(part)) {
             rest += sentence[from..open].trim_end();
             for part in named {
-                let index = passages.iter().position(|p| p.mark.eq_ignore_ascii_case(part));
+                let index = passages
+                    .iter()
+                    .position(|p| p.mark.eq_ignore_ascii_case(part));
                 if let Some(index) = index.filter(|index| !marks.contains(index)) {
                     marks.push(index);
                 }
@@ -152,17 +181,23 @@ fn split_marks(sentence: &str, passages: &[Passage]) -> (String, Vec<usize>) {
 }
 
 fn is_mark(word: &str) -> bool {
-    word.strip_prefix(['S', 's']).is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+    word.strip_prefix(['S', 's'])
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn matching(sentence: &str, wanted: &HashSet<String>, passages: &[Passage]) -> Option<usize> {
     if wanted.len() < MATCH_WORDS {
         return None;
     }
-    let bearing = passages.iter().enumerate().filter(|(_, passage)| bears_out(passage, sentence, wanted));
+    let bearing = passages
+        .iter()
+        .enumerate()
+        .filter(|(_, passage)| bears_out(passage, sentence, wanted));
     let scored = bearing.map(|(index, passage)| (index, words::coverage(wanted, &passage.text)));
     // The first of equals: it was nearer to the question.
-    scored.reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(index, _)| index)
+    scored
+        .reduce(|best, next| if next.1 > best.1 { next } else { best })
+        .map(|(index, _)| index)
 }
 
 /// Whether a passage holds most of a sentence's words, and every number in it: a wrong number makes a wrong
@@ -203,23 +238,41 @@ mod tests {
             lexical_rank: None,
             vector_rank: None,
         };
-        Passage { mark: format!("S{n}"), range: hit.range.clone(), text: text.to_owned(), hit }
+        Passage {
+            mark: format!("S{n}"),
+            range: hit.range.clone(),
+            text: text.to_owned(),
+            hit,
+        }
     }
 
     fn two() -> Vec<Passage> {
         vec![
-            passage(1, "The roof was renewed in 2004 by a firm from Kiel. It cost 12,000 euros."),
-            passage(2, "The garden has three apple trees and a pear tree. They were planted in 1987."),
+            passage(
+                1,
+                "The roof was renewed in 2004 by a firm from Kiel. It cost 12,000 euros.",
+            ),
+            passage(
+                2,
+                "The garden has three apple trees and a pear tree. They were planted in 1987.",
+            ),
         ]
     }
 
     #[test]
     fn written_marks_are_kept_and_quote_exact_text() {
-        let cited = cite("A firm from Kiel renewed it in 2004 [S1].", "Who renewed the roof?", &two());
+        let cited = cite(
+            "A firm from Kiel renewed it in 2004 [S1].",
+            "Who renewed the roof?",
+            &two(),
+        );
         assert_eq!(cited.citations.len(), 1);
         let citation = &cited.citations[0];
         assert_eq!(citation.origin, Origin::Model);
-        assert_eq!(citation.quote, "The roof was renewed in 2004 by a firm from Kiel.");
+        assert_eq!(
+            citation.quote,
+            "The roof was renewed in 2004 by a firm from Kiel."
+        );
         let passage = &two()[0];
         let inside = citation.range.start - 100..citation.range.end - 100;
         assert_eq!(&passage.hit.text[inside], citation.quote);
@@ -227,14 +280,25 @@ mod tests {
 
     #[test]
     fn a_mark_after_the_full_stop_belongs_to_its_sentence() {
-        let cited = cite("It was renewed in 2004. [S1] Nothing is known of it.", "When?", &two());
-        assert_eq!(cited.text, "It was renewed in 2004. [S1] Nothing is known of it.");
+        let cited = cite(
+            "It was renewed in 2004. [S1] Nothing is known of it.",
+            "When?",
+            &two(),
+        );
+        assert_eq!(
+            cited.text,
+            "It was renewed in 2004. [S1] Nothing is known of it."
+        );
         assert_eq!(cited.citations.len(), 1);
     }
 
     #[test]
     fn a_mark_that_names_nothing_is_dropped() {
-        let cited = cite("It is blue [S9]. See [note] and [S1, S2].", "colour?", &two());
+        let cited = cite(
+            "It is blue [S9]. See [note] and [S1, S2].",
+            "colour?",
+            &two(),
+        );
         assert!(!cited.text.contains("S9"), "{}", cited.text);
         assert!(cited.text.contains("[note]"), "{}", cited.text);
         assert_eq!(cited.citations.len(), 2);
@@ -242,7 +306,11 @@ mod tests {
 
     #[test]
     fn a_forgotten_mark_is_found_by_words() {
-        let cited = cite("There are three apple trees in the garden.", "trees?", &two());
+        let cited = cite(
+            "There are three apple trees in the garden.",
+            "trees?",
+            &two(),
+        );
         assert_eq!(cited.citations[0].origin, Origin::Matched);
         assert_eq!(cited.citations[0].mark, "S2");
         assert!(cited.text.ends_with("[S2]"), "{}", cited.text);
@@ -251,17 +319,38 @@ mod tests {
     #[test]
     fn an_answer_without_any_support_still_shows_its_sources() {
         let cited = cite("Elephants are grey.", "What colour are elephants?", &two());
-        assert!(cited.citations.iter().all(|c| c.origin == Origin::Retrieved));
+        assert!(
+            cited
+                .citations
+                .iter()
+                .all(|c| c.origin == Origin::Retrieved)
+        );
         assert_eq!(cited.citations.len(), 2);
         assert!(!cited.text.contains("[S"), "{}", cited.text);
     }
 
     #[test]
     fn a_sentence_with_another_number_is_not_borne_out() {
-        let right = cite("The firm from Kiel renewed the roof in 2004.", "When?", &two());
+        let right = cite(
+            "The firm from Kiel renewed the roof in 2004.",
+            "When?",
+            &two(),
+        );
         assert_eq!(right.unsupported, Vec::<String>::new());
-        let wrong = cite("The firm from Kiel renewed the roof in 2014.", "When?", &two());
-        assert_eq!(wrong.unsupported, ["The firm from Kiel renewed the roof in 2014."]);
-        assert!(wrong.citations.iter().all(|c| c.origin == Origin::Retrieved));
+        let wrong = cite(
+            "The firm from Kiel renewed the roof in 2014.",
+            "When?",
+            &two(),
+        );
+        assert_eq!(
+            wrong.unsupported,
+            ["The firm from Kiel renewed the roof in 2014."]
+        );
+        assert!(
+            wrong
+                .citations
+                .iter()
+                .all(|c| c.origin == Origin::Retrieved)
+        );
     }
 }

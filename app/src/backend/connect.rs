@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
+use super::Backend;
 use super::jobs::EventStream;
 use super::socket::{self, SocketServer};
 use super::unlock::Unlock;
-use super::Backend;
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Failure, FailureKind};
 
@@ -39,7 +39,11 @@ impl Connection {
             }
             match Backend::open(dirs.clone(), settings.clone(), unlock.clone()).await {
                 Ok(backend) => return Ok(Self::here(backend, &dirs)),
-                Err(failure) if failure.kind == FailureKind::Locked && failure.hint.is_none() && attempt < 19 => {
+                Err(failure)
+                    if failure.kind == FailureKind::Locked
+                        && failure.hint.is_none()
+                        && attempt < 19 =>
+                {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 Err(failure) => return Err(failure),

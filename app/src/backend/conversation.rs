@@ -8,7 +8,9 @@ use std::sync::Arc;
 use satchel_sync::chat::{Role, Thread, ThreadId};
 
 use super::{Shared, words};
-use crate::message::{Failure, FailureKind, MessageReport, StoredCitation, ThreadReport, ThreadSummary};
+use crate::message::{
+    Failure, FailureKind, MessageReport, StoredCitation, ThreadReport, ThreadSummary,
+};
 
 /// A question with its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,19 +23,26 @@ pub struct Turn {
 
 /// Words by which a question leans on what was said before.
 const LEANING: [&str; 24] = [
-    "it", "its", "he", "she", "him", "her", "his", "they", "them", "their", "this", "that", "these", "those", "there",
-    "then", "else", "more", "same", "one", "ones", "former", "latter", "also",
+    "it", "its", "he", "she", "him", "her", "his", "they", "them", "their", "this", "that",
+    "these", "those", "there", "then", "else", "more", "same", "one", "ones", "former", "latter",
+    "also",
 ];
 
 /// What to search for: the question itself, or, where it leans on the turn before (`and in 2021?`,
 /// `who built it?`), the question together with that turn's.
 #[must_use]
 pub fn stand_alone(question: &str, turns: &[Turn]) -> String {
-    let Some(last) = turns.last() else { return question.to_owned() };
+    let Some(last) = turns.last() else {
+        return question.to_owned();
+    };
     let own = words::content_words(question);
     let lower = question.to_lowercase();
-    let leans = lower.split(|c: char| !c.is_alphanumeric()).any(|word| LEANING.contains(&word))
-        || ["and ", "what about", "how about", "why", "tell me more"].iter().any(|start| lower.starts_with(start));
+    let leans = lower
+        .split(|c: char| !c.is_alphanumeric())
+        .any(|word| LEANING.contains(&word))
+        || ["and ", "what about", "how about", "why", "tell me more"]
+            .iter()
+            .any(|start| lower.starts_with(start));
     if own.len() < 2 || (leans && own.len() < 6) {
         format!("{} {question}", last.question)
     } else {
@@ -45,7 +54,11 @@ pub fn stand_alone(question: &str, turns: &[Turn]) -> String {
 #[must_use]
 pub fn history(turns: &[Turn], most: usize) -> Vec<(String, String)> {
     let skip = turns.len().saturating_sub(most);
-    turns.iter().skip(skip).map(|turn| (turn.question.clone(), shorten(&turn.answer))).collect()
+    turns
+        .iter()
+        .skip(skip)
+        .map(|turn| (turn.question.clone(), shorten(&turn.answer)))
+        .collect()
 }
 
 /// An answer in the history is a reminder, not a source.
@@ -65,8 +78,13 @@ fn shorten(answer: &str) -> String {
 ///
 /// # Errors
 /// When there is no such chat.
-pub async fn open(shared: &Arc<Shared>, thread: Option<String>) -> Result<(Option<ThreadId>, Vec<Turn>), Failure> {
-    let Some(name) = thread else { return Ok((None, Vec::new())) };
+pub async fn open(
+    shared: &Arc<Shared>,
+    thread: Option<String>,
+) -> Result<(Option<ThreadId>, Vec<Turn>), Failure> {
+    let Some(name) = thread else {
+        return Ok((None, Vec::new()));
+    };
     shared
         .with_workspace(move |workspace| {
             let id = find(workspace, &name)?;
@@ -83,7 +101,9 @@ pub async fn open(shared: &Arc<Shared>, thread: Option<String>) -> Result<(Optio
 pub async fn list(shared: &Arc<Shared>) -> Result<Vec<ThreadSummary>, Failure> {
     let shared = Arc::clone(shared);
     let mut threads = shared
-        .with_workspace(|workspace| Ok::<_, Failure>(workspace.threads().iter().map(summary).collect::<Vec<_>>()))
+        .with_workspace(|workspace| {
+            Ok::<_, Failure>(workspace.threads().iter().map(summary).collect::<Vec<_>>())
+        })
         .await?;
     threads.sort_by_key(|thread| std::cmp::Reverse(thread.updated_at_ms));
     Ok(threads)
@@ -102,12 +122,22 @@ pub async fn show(shared: &Arc<Shared>, thread: &str) -> Result<ThreadReport, Fa
                 return Err(unknown(&name));
             };
             let thread = workspace.thread(id)?;
-            let messages = thread.path_to_latest().into_iter().map(|message| MessageReport {
-                role: role_word(message.role).to_owned(),
-                text: message.text.clone(),
-                citations: message.citations.iter().map(|citation| stored(workspace, citation)).collect(),
-            });
-            Ok(ThreadReport { thread: summary(&entry), messages: messages.collect() })
+            let messages = thread
+                .path_to_latest()
+                .into_iter()
+                .map(|message| MessageReport {
+                    role: role_word(message.role).to_owned(),
+                    text: message.text.clone(),
+                    citations: message
+                        .citations
+                        .iter()
+                        .map(|citation| stored(workspace, citation))
+                        .collect(),
+                });
+            Ok(ThreadReport {
+                thread: summary(&entry),
+                messages: messages.collect(),
+            })
         })
         .await
 }
@@ -118,7 +148,10 @@ fn stored(
 ) -> StoredCitation {
     let anchor = &citation.anchor;
     let entry = workspace.entry(anchor.document);
-    let place = entry.as_ref().map_or_else(|| "a removed document".to_owned(), |entry| entry.title.clone());
+    let place = entry.as_ref().map_or_else(
+        || "a removed document".to_owned(),
+        |entry| entry.title.clone(),
+    );
     let resolved = workspace.resolve(anchor).ok();
     StoredCitation {
         mark: citation.mark.clone(),
@@ -140,7 +173,10 @@ fn turns(thread: &Thread) -> Vec<Turn> {
             Role::User => question = Some(message.text.clone()),
             Role::Assistant => {
                 if let Some(question) = question.take() {
-                    turns.push(Turn { question, answer: message.text.clone() });
+                    turns.push(Turn {
+                        question,
+                        answer: message.text.clone(),
+                    });
                 }
             }
         }
@@ -149,21 +185,33 @@ fn turns(thread: &Thread) -> Vec<Turn> {
 }
 
 fn find(workspace: &satchel_sync::workspace::Workspace, name: &str) -> Result<ThreadId, Failure> {
-    let matching: Vec<ThreadId> =
-        workspace.threads().iter().map(|entry| entry.id).filter(|id| id.to_string().starts_with(name)).collect();
+    let matching: Vec<ThreadId> = workspace
+        .threads()
+        .iter()
+        .map(|entry| entry.id)
+        .filter(|id| id.to_string().starts_with(name))
+        .collect();
     match matching.as_slice() {
         [one] => Ok(*one),
         [] => Err(unknown(name)),
-        _ => Err(Failure::new(FailureKind::Usage, format!("{name} is the beginning of several chat ids; give more digits"))),
+        _ => Err(Failure::new(
+            FailureKind::Usage,
+            format!("{name} is the beginning of several chat ids; give more digits"),
+        )),
     }
 }
 
 fn unknown(name: &str) -> Failure {
-    Failure::new(FailureKind::NotFound, format!("there is no chat {name}")).with_hint("`satchel chat --list` shows them.")
+    Failure::new(FailureKind::NotFound, format!("there is no chat {name}"))
+        .with_hint("`satchel chat --list` shows them.")
 }
 
 fn summary(entry: &satchel_sync::chat::ThreadEntry) -> ThreadSummary {
-    ThreadSummary { id: entry.id.to_string(), title: entry.title.clone(), updated_at_ms: entry.updated_at_ms }
+    ThreadSummary {
+        id: entry.id.to_string(),
+        title: entry.title.clone(),
+        updated_at_ms: entry.updated_at_ms,
+    }
 }
 
 fn role_word(role: Role) -> &'static str {
@@ -178,20 +226,35 @@ mod tests {
     use super::*;
 
     fn turn() -> Vec<Turn> {
-        vec![Turn { question: "Who built the bridge at Kiel?".into(), answer: "A firm.".into() }]
+        vec![Turn {
+            question: "Who built the bridge at Kiel?".into(),
+            answer: "A firm.".into(),
+        }]
     }
 
     #[test]
     fn a_question_that_leans_takes_the_one_before_along() {
-        assert_eq!(stand_alone("When was it opened?", &turn()), "Who built the bridge at Kiel? When was it opened?");
-        assert_eq!(stand_alone("And in 2021?", &turn()), "Who built the bridge at Kiel? And in 2021?");
-        assert_eq!(stand_alone("Why?", &turn()), "Who built the bridge at Kiel? Why?");
+        assert_eq!(
+            stand_alone("When was it opened?", &turn()),
+            "Who built the bridge at Kiel? When was it opened?"
+        );
+        assert_eq!(
+            stand_alone("And in 2021?", &turn()),
+            "Who built the bridge at Kiel? And in 2021?"
+        );
+        assert_eq!(
+            stand_alone("Why?", &turn()),
+            "Who built the bridge at Kiel? Why?"
+        );
     }
 
     #[test]
     fn a_question_of_its_own_stays_as_it_is() {
         let question = "How many apple trees stand in the garden of my parents?";
         assert_eq!(stand_alone(question, &turn()), question);
-        assert_eq!(stand_alone("When was it opened?", &[]), "When was it opened?");
+        assert_eq!(
+            stand_alone("When was it opened?", &[]),
+            "When was it opened?"
+        );
     }
 }

@@ -17,19 +17,30 @@ const LOW_DISK_BYTES: u64 = 1 << 30;
 
 /// Looks at folders, key, disk, memory, processor, models and index.
 pub async fn examine(shared: &Arc<Shared>) -> Vec<Finding> {
-    let mut findings = vec![folder(shared), key(shared), disk(&shared.dirs.data), memory()];
+    let mut findings = vec![
+        folder(shared),
+        key(shared),
+        disk(&shared.dirs.data),
+        memory(),
+    ];
     findings.extend(devices(&shared.dirs.program).await);
     for kind in [ModelKind::Chat, ModelKind::Embedder] {
         findings.push(model(shared, kind).await);
     }
     findings.push(index(shared).await);
-    findings.push(good("At rest", "Documents, originals and chats are encrypted (AES-256-GCM-SIV)."));
+    findings.push(good(
+        "At rest",
+        "Documents, originals and chats are encrypted (AES-256-GCM-SIV).",
+    ));
     findings.push(warning(
         "At rest",
         "The index is not encrypted yet: it holds the words of your documents in plain text.",
         Some(format!("Keep {} on an encrypted disk, or delete it when you hand the laptop on; it is rebuilt.", shared.dirs.index.display())),
     ));
-    findings.push(good("Network", "This version of Satchel opens no network connection."));
+    findings.push(good(
+        "Network",
+        "This version of Satchel opens no network connection.",
+    ));
     findings
 }
 
@@ -38,10 +49,16 @@ fn folder(shared: &Shared) -> Finding {
     match std::fs::metadata(path) {
         Ok(facts) if facts.permissions().mode() & 0o077 != 0 => warning(
             "Data folder",
-            &format!("{} can be entered by other users of this machine.", path.display()),
+            &format!(
+                "{} can be entered by other users of this machine.",
+                path.display()
+            ),
             Some(format!("chmod 700 {}", path.display())),
         ),
-        Ok(_) => good("Data folder", &format!("{} is yours alone.", path.display())),
+        Ok(_) => good(
+            "Data folder",
+            &format!("{} is yours alone.", path.display()),
+        ),
         Err(error) => problem("Data folder", &format!("{}: {error}", path.display()), None),
     }
 }
@@ -67,12 +84,20 @@ fn disk(path: &Path) -> Finding {
             let free = facts.f_bavail * facts.f_frsize;
             let text = format!("{} GiB are free where your data lies.", free >> 30);
             if free < LOW_DISK_BYTES {
-                warning("Disk", &text, Some("Free some space before importing more.".to_owned()))
+                warning(
+                    "Disk",
+                    &text,
+                    Some("Free some space before importing more.".to_owned()),
+                )
             } else {
                 good("Disk", &text)
             }
         }
-        Err(error) => problem("Disk", &format!("cannot ask {}: {error}", path.display()), None),
+        Err(error) => problem(
+            "Disk",
+            &format!("cannot ask {}: {error}", path.display()),
+            None,
+        ),
     }
 }
 
@@ -83,19 +108,36 @@ fn memory() -> Finding {
     };
     system.refresh_memory();
     let (free, total) = (system.available_memory(), system.total_memory());
-    good("Memory", &format!("{} of {} MiB are free.", free >> 20, total >> 20))
+    good(
+        "Memory",
+        &format!("{} of {} MiB are free.", free >> 20, total >> 20),
+    )
 }
 
 async fn devices(program: &Path) -> Vec<Finding> {
     match satchel_inference::devices(&model_host::worker_command(program, "inference")).await {
         Ok(devices) => devices
             .iter()
-            .map(|device| good("Device", &format!("{} ({}): {}", device.name, device.backend, device.description)))
+            .map(|device| {
+                good(
+                    "Device",
+                    &format!(
+                        "{} ({}): {}",
+                        device.name, device.backend, device.description
+                    ),
+                )
+            })
             .collect(),
         Err(error) => vec![problem(
             "Device",
-            &format!("llama.cpp does not start: {}", super::failure::words(&error)),
-            Some("Build again with `make run`; the libraries must lie beside the program.".to_owned()),
+            &format!(
+                "llama.cpp does not start: {}",
+                super::failure::words(&error)
+            ),
+            Some(
+                "Build again with `make run`; the libraries must lie beside the program."
+                    .to_owned(),
+            ),
         )],
     }
 }
@@ -105,7 +147,10 @@ async fn model(shared: &Arc<Shared>, kind: ModelKind) -> Finding {
         ModelKind::Chat => ("Chat model", "Questions cannot be answered, search works."),
         _ => ("Embedder", "Search works by words only."),
     };
-    let hint = Some("`make run` installs the starter models; `satchel models import` takes your own.".to_owned());
+    let hint = Some(
+        "`make run` installs the starter models; `satchel models import` takes your own."
+            .to_owned(),
+    );
     match shared.models.chosen(kind) {
         Ok(Some(model)) => match load(shared, kind).await {
             Ok(words) => good(subject, &format!("{}: {words}", model.id)),
@@ -119,12 +164,24 @@ async fn model(shared: &Arc<Shared>, kind: ModelKind) -> Finding {
 /// Really loads the model.
 async fn load(shared: &Arc<Shared>, kind: ModelKind) -> Result<String, String> {
     let engine = match kind {
-        ModelKind::Chat => shared.models.chat().await.map(|running| Some(running.engine)),
+        ModelKind::Chat => shared
+            .models
+            .chat()
+            .await
+            .map(|running| Some(running.engine)),
         _ => shared.models.embedder(&shared.index).await,
     };
-    let Some(engine) = engine.map_err(|failure| failure.message)? else { return Err("not installed".to_owned()) };
-    let info = engine.info().await.map_err(|error| super::failure::words(&error))?;
-    Ok(format!("loads; window of {} tokens, CPU code {}", info.context_len_tokens, info.variant))
+    let Some(engine) = engine.map_err(|failure| failure.message)? else {
+        return Err("not installed".to_owned());
+    };
+    let info = engine
+        .info()
+        .await
+        .map_err(|error| super::failure::words(&error))?;
+    Ok(format!(
+        "loads; window of {} tokens, CPU code {}",
+        info.context_len_tokens, info.variant
+    ))
 }
 
 async fn index(shared: &Arc<Shared>) -> Finding {
@@ -135,7 +192,11 @@ async fn index(shared: &Arc<Shared>) -> Finding {
                 coverage.indexed, coverage.documents, coverage.passages, coverage.embedded
             );
             if coverage.indexed < coverage.documents || coverage.embedded < coverage.passages {
-                warning("Index", &text, Some("`satchel index` brings it up to date.".to_owned()))
+                warning(
+                    "Index",
+                    &text,
+                    Some("`satchel index` brings it up to date.".to_owned()),
+                )
             } else {
                 good("Index", &text)
             }
@@ -157,5 +218,10 @@ fn problem(subject: &str, text: &str, hint: Option<String>) -> Finding {
 }
 
 fn finding(subject: &str, level: Level, text: &str, hint: Option<String>) -> Finding {
-    Finding { subject: subject.to_owned(), level, text: text.to_owned(), hint }
+    Finding {
+        subject: subject.to_owned(),
+        level,
+        text: text.to_owned(),
+        hint,
+    }
 }

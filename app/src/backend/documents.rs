@@ -14,7 +14,8 @@ use satchel_vector::SourceId;
 
 use super::{Shared, indexing, reference};
 use crate::message::{
-    Citation, DocumentSummary, Failure, FailureKind, FileOutcome, FileReport, Origin, Passage, Scores, StatusReport,
+    Citation, DocumentSummary, Failure, FailureKind, FileOutcome, FileReport, Origin, Passage,
+    Scores, StatusReport,
 };
 
 /// Text shown before and after a passage, in bytes.
@@ -27,9 +28,17 @@ const OPENING_BYTES: usize = 4000;
 /// # Errors
 /// When the index cannot be read.
 pub async fn list(shared: &Arc<Shared>) -> Result<Vec<DocumentSummary>, Failure> {
-    let indexed = shared.index.source_versions().await.map_err(Failure::from)?;
-    let mut documents: Vec<DocumentSummary> =
-        shared.workspace.documents().into_iter().map(|entry| summary(entry, &indexed)).collect();
+    let indexed = shared
+        .index
+        .source_versions()
+        .await
+        .map_err(Failure::from)?;
+    let mut documents: Vec<DocumentSummary> = shared
+        .workspace
+        .documents()
+        .into_iter()
+        .map(|entry| summary(entry, &indexed))
+        .collect();
     documents.sort_by(|a, b| (&a.path, &a.title).cmp(&(&b.path, &b.title)));
     Ok(documents)
 }
@@ -55,13 +64,21 @@ fn summary(entry: DocumentEntry, indexed: &HashMap<SourceId, String>) -> Documen
 pub async fn remove(shared: &Arc<Shared>, names: Vec<String>) -> Result<String, Failure> {
     let ids = shared
         .with_workspace(move |workspace| {
-            let resolve = |name: &String| reference::resolve_document(workspace, name).map(|entry| entry.id);
-            names.iter().map(resolve).collect::<Result<Vec<_>, Failure>>()
+            let resolve =
+                |name: &String| reference::resolve_document(workspace, name).map(|entry| entry.id);
+            names
+                .iter()
+                .map(resolve)
+                .collect::<Result<Vec<_>, Failure>>()
         })
         .await?;
     let count = ids.len();
     remove_ids(shared, ids).await?;
-    Ok(if count == 1 { "Removed 1 document.".to_owned() } else { format!("Removed {count} documents.") })
+    Ok(if count == 1 {
+        "Removed 1 document.".to_owned()
+    } else {
+        format!("Removed {count} documents.")
+    })
 }
 
 /// As [`remove`], by id.
@@ -70,9 +87,15 @@ pub async fn remove(shared: &Arc<Shared>, names: Vec<String>) -> Result<String, 
 /// When the workspace or the index cannot be written.
 pub async fn remove_ids(shared: &Arc<Shared>, ids: Vec<DocumentId>) -> Result<(), Failure> {
     let sources: Vec<SourceId> = ids.iter().map(|id| SourceId(*id.as_bytes())).collect();
-    shared.with_workspace(move |workspace| workspace.remove(&ids)).await?;
+    shared
+        .with_workspace(move |workspace| workspace.remove(&ids))
+        .await?;
     let _writer = shared.index_writer.lock().await;
-    shared.index.delete_sources(&sources).await.map_err(Failure::from)
+    shared
+        .index
+        .delete_sources(&sources)
+        .await
+        .map_err(Failure::from)
 }
 
 /// A passage with its surroundings, from the document as it is now.
@@ -94,7 +117,9 @@ pub async fn show(shared: &Arc<Shared>, text: &str) -> Result<Passage, Failure> 
         None => 0..floor(&text, OPENING_BYTES),
     };
     let heading_path = heading_path(&entry, &text, range.start);
-    let page = entry.paged.then(|| 1 + text[..range.start].matches('\u{c}').count() as u32);
+    let page = entry
+        .paged
+        .then(|| 1 + text[..range.start].matches('\u{c}').count() as u32);
     let before = text[start_of_context(&text, range.start)..range.start].replace('\u{c}', "\n");
     let after = text[range.end..end_of_context(&text, range.end)].replace('\u{c}', "\n");
     Ok(Passage {
@@ -123,7 +148,14 @@ pub async fn show(shared: &Arc<Shared>, text: &str) -> Result<Passage, Failure> 
 pub async fn status(shared: &Arc<Shared>) -> Result<StatusReport, Failure> {
     shared.models.announce_embedder(&shared.index).await?;
     let coverage = indexing::coverage(shared).await?;
-    let name_of = |kind| shared.models.chosen(kind).ok().flatten().map(|model| model.id);
+    let name_of = |kind| {
+        shared
+            .models
+            .chosen(kind)
+            .ok()
+            .flatten()
+            .map(|model| model.id)
+    };
     let workspace = &shared.workspace;
     Ok(StatusReport {
         workspace: workspace.id().to_string(),
@@ -134,7 +166,9 @@ pub async fn status(shared: &Arc<Shared>) -> Result<StatusReport, Failure> {
             .into_iter()
             .map(|failure| FileReport {
                 path: PathBuf::from(failure.path),
-                outcome: FileOutcome::Failed { reason: failure.reason },
+                outcome: FileOutcome::Failed {
+                    reason: failure.reason,
+                },
                 notes: Vec::new(),
             })
             .collect(),
@@ -149,7 +183,12 @@ fn checked(text: &str, range: Range<usize>) -> Result<Range<usize>, Failure> {
     }
     Err(Failure::new(
         FailureKind::NotFound,
-        format!("the document has {} bytes of text; there is no place {}-{}", text.len(), range.start, range.end),
+        format!(
+            "the document has {} bytes of text; there is no place {}-{}",
+            text.len(),
+            range.start,
+            range.end
+        ),
     )
     .with_hint("It may have changed since; search again."))
 }
@@ -157,7 +196,10 @@ fn checked(text: &str, range: Range<usize>) -> Result<Range<usize>, Failure> {
 /// The headings above a place in a Markdown text.
 fn heading_path(entry: &DocumentEntry, text: &str, at: usize) -> Vec<String> {
     let chunks = indexing::chunked(entry, text).chunks;
-    let chunk = chunks.into_iter().rev().find(|chunk| chunk.range.start <= at);
+    let chunk = chunks
+        .into_iter()
+        .rev()
+        .find(|chunk| chunk.range.start <= at);
     chunk.map(|chunk| chunk.heading_path).unwrap_or_default()
 }
 
@@ -166,7 +208,9 @@ fn start_of_context(text: &str, at: usize) -> usize {
     if earliest == 0 {
         return 0;
     }
-    text[earliest..at].find('\n').map_or(earliest, |line| earliest + line + 1)
+    text[earliest..at]
+        .find('\n')
+        .map_or(earliest, |line| earliest + line + 1)
 }
 
 fn end_of_context(text: &str, at: usize) -> usize {
@@ -174,7 +218,9 @@ fn end_of_context(text: &str, at: usize) -> usize {
     if latest == text.len() {
         return latest;
     }
-    text[at..latest].rfind('\n').map_or(latest, |line| at + line)
+    text[at..latest]
+        .rfind('\n')
+        .map_or(latest, |line| at + line)
 }
 
 /// The largest character boundary not after `at`.
@@ -188,7 +234,11 @@ mod tests {
 
     #[test]
     fn context_starts_and_ends_at_lines() {
-        let text = format!("{}\nshort line\nHERE\nnext\n{}", "x".repeat(700), "y".repeat(700));
+        let text = format!(
+            "{}\nshort line\nHERE\nnext\n{}",
+            "x".repeat(700),
+            "y".repeat(700)
+        );
         let at = text.find("HERE").unwrap();
         assert_eq!(&text[start_of_context(&text, at)..at], "short line\n");
         assert_eq!(&text[at + 4..end_of_context(&text, at + 4)], "\nnext");

@@ -15,8 +15,9 @@ use crate::message::{Failure, FailureKind};
 impl From<SaveError> for Failure {
     fn from(error: SaveError) -> Self {
         match &error {
-            SaveError::NoSpace { .. } => Self::new(FailureKind::NoSpace, words(&error))
-                .with_hint("Free some space and run the command again: what was reported as saved is safe."),
+            SaveError::NoSpace { .. } => Self::new(FailureKind::NoSpace, words(&error)).with_hint(
+                "Free some space and run the command again: what was reported as saved is safe.",
+            ),
             SaveError::UnknownDocument { .. } | SaveError::UnknownThread { .. } => {
                 Self::new(FailureKind::NotFound, words(&error))
             }
@@ -54,9 +55,15 @@ pub fn of_engine(error: EngineError) -> Failure {
 #[must_use]
 pub fn of_key(error: KeyError) -> Failure {
     let hint = match &error {
-        KeyError::WrongPassphrase => Some("Try again; capitals and spaces count. There is no way around it: without the passphrase the documents cannot be read."),
-        KeyError::PassphraseNeeded => Some("Put it into a file and name that in SATCHEL_PASSPHRASE_FILE, or run in a terminal."),
-        KeyError::KeyringUnavailable { .. } => Some("Log in to the desktop session whose keyring holds the key, or start the keyring service."),
+        KeyError::WrongPassphrase => Some(
+            "Try again; capitals and spaces count. There is no way around it: without the passphrase the documents cannot be read.",
+        ),
+        KeyError::PassphraseNeeded => Some(
+            "Put it into a file and name that in SATCHEL_PASSPHRASE_FILE, or run in a terminal.",
+        ),
+        KeyError::KeyringUnavailable { .. } => Some(
+            "Log in to the desktop session whose keyring holds the key, or start the keyring service.",
+        ),
         _ => None,
     };
     let failure = Failure::new(FailureKind::Locked, words(&error));
@@ -88,18 +95,27 @@ pub fn of_model_store(error: ModelStoreError) -> Failure {
 pub fn of_model_import(path: &Path, error: &ImportError) -> Failure {
     let kind = match error {
         ImportError::NoSpace { .. } => FailureKind::NoSpace,
-        ImportError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => FailureKind::NotFound,
+        ImportError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            FailureKind::NotFound
+        }
         _ => FailureKind::General,
     };
-    Failure::new(kind, format!("cannot import {}: {}", path.display(), words(error)))
+    Failure::new(
+        kind,
+        format!("cannot import {}: {}", path.display(), words(error)),
+    )
 }
 
 /// What opening the index found, where the user should know.
 #[must_use]
 pub fn words_of_open_report(report: &OpenReport) -> Option<String> {
     report.damage.as_ref()?;
-    let kept = report.set_aside.as_ref().map_or_else(String::new, |path| format!(" The damaged one lies in {}.", path.display()));
-    Some(format!("The index was damaged. It is being rebuilt from your documents, which are unharmed.{kept}"))
+    let kept = report.set_aside.as_ref().map_or_else(String::new, |path| {
+        format!(" The damaged one lies in {}.", path.display())
+    });
+    Some(format!(
+        "The index was damaged. It is being rebuilt from your documents, which are unharmed.{kept}"
+    ))
 }
 
 /// An error with its causes, in one line. Causes that the text repeats already are left out.
@@ -123,7 +139,9 @@ fn is_no_space(error: &(dyn std::error::Error + 'static)) -> bool {
     while let Some(inner) = cause {
         let io = inner.downcast_ref::<std::io::Error>();
         // Lance wraps the system's error in text.
-        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull) || inner.to_string().contains("No space left") {
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
+            || inner.to_string().contains("No space left")
+        {
             return true;
         }
         cause = inner.source();

@@ -51,11 +51,22 @@ pub async fn catch_up(shared: &Arc<Shared>, emitter: &Emitter) -> Result<usize, 
     };
     let entries = shared.workspace.documents();
     let known: HashSet<SourceId> = entries.iter().map(source_of).collect();
-    let gone: Vec<SourceId> = indexed.keys().filter(|source| !known.contains(source)).copied().collect();
+    let gone: Vec<SourceId> = indexed
+        .keys()
+        .filter(|source| !known.contains(source))
+        .copied()
+        .collect();
     if !gone.is_empty() {
-        shared.index.delete_sources(&gone).await.map_err(Failure::from)?;
+        shared
+            .index
+            .delete_sources(&gone)
+            .await
+            .map_err(Failure::from)?;
     }
-    let stale: Vec<DocumentEntry> = entries.into_iter().filter(|entry| is_stale(&indexed, entry)).collect();
+    let stale: Vec<DocumentEntry> = entries
+        .into_iter()
+        .filter(|entry| is_stale(&indexed, entry))
+        .collect();
     if stale.is_empty() {
         shared.index_is_current.store(true, Ordering::Release);
         return Ok(0);
@@ -70,7 +81,9 @@ pub async fn catch_up(shared: &Arc<Shared>, emitter: &Emitter) -> Result<usize, 
         done += batch.len();
         meter.at(done as u64, stale.len() as u64);
     }
-    shared.index_is_current.store(done == stale.len(), Ordering::Release);
+    shared
+        .index_is_current
+        .store(done == stale.len(), Ordering::Release);
     Ok(done)
 }
 
@@ -82,16 +95,28 @@ pub async fn catch_up(shared: &Arc<Shared>, emitter: &Emitter) -> Result<usize, 
 /// As for [`catch_up`].
 pub async fn write_batch(shared: &Arc<Shared>, batch: Vec<DocumentEntry>) -> Result<(), Failure> {
     let sources = shared.with_workspace(move |workspace| {
-        batch.iter().map(|entry| Ok(chunked(entry, &workspace.text(entry.id)?))).collect::<Result<Vec<_>, Failure>>()
+        batch
+            .iter()
+            .map(|entry| Ok(chunked(entry, &workspace.text(entry.id)?)))
+            .collect::<Result<Vec<_>, Failure>>()
     });
     let sources = sources.await?;
-    shared.index.replace_sources(&sources).await.map_err(Failure::from)
+    shared
+        .index
+        .replace_sources(&sources)
+        .await
+        .map_err(Failure::from)
 }
 
 /// Cuts a document's text into what the index stores.
 #[must_use]
 pub fn chunked(entry: &DocumentEntry, text: &str) -> SourceChunks {
-    let input = ChunkInput { title: &entry.title, kind: chunk_kind(entry), text, paged: entry.paged };
+    let input = ChunkInput {
+        title: &entry.title,
+        kind: chunk_kind(entry),
+        text,
+        paged: entry.paged,
+    };
     SourceChunks {
         source: source_of(entry),
         version: entry.version.clone(),
@@ -109,7 +134,9 @@ pub fn chunked(entry: &DocumentEntry, text: &str) -> SourceChunks {
 /// # Errors
 /// When the embedder's worker or the index fails.
 pub async fn embed_pending(shared: &Arc<Shared>, emitter: &Emitter) -> Result<usize, Failure> {
-    let Some(embedder) = shared.models.embedder(&shared.index).await? else { return Ok(0) };
+    let Some(embedder) = shared.models.embedder(&shared.index).await? else {
+        return Ok(0);
+    };
     let stats = shared.index.stats().await.map_err(Failure::from)?;
     let total = stats.distinct_chunks.saturating_sub(stats.embedded);
     if total == 0 {
@@ -119,23 +146,40 @@ pub async fn embed_pending(shared: &Arc<Shared>, emitter: &Emitter) -> Result<us
     let mut meter = Meter::new(emitter, Stage::Embedding, total as u64);
     let mut done = 0;
     'pages: loop {
-        let page = shared.index.pending_embeddings(EMBED_PAGE).await.map_err(Failure::from)?;
+        let page = shared
+            .index
+            .pending_embeddings(EMBED_PAGE)
+            .await
+            .map_err(Failure::from)?;
         if page.is_empty() {
             break;
         }
         let mut rows = Vec::with_capacity(page.len());
         for batch in page.chunks(EMBED_BATCH) {
             if emitter.is_cancelled() {
-                shared.index.insert_embeddings(rows).await.map_err(Failure::from)?;
+                shared
+                    .index
+                    .insert_embeddings(rows)
+                    .await
+                    .map_err(Failure::from)?;
                 break 'pages;
             }
             let texts = batch.iter().map(|pending| pending.text.clone()).collect();
             let embeddings = embedder.embed(texts).await.map_err(failure::of_engine)?;
-            rows.extend(batch.iter().map(|pending| pending.hash).zip(embeddings.vectors));
+            rows.extend(
+                batch
+                    .iter()
+                    .map(|pending| pending.hash)
+                    .zip(embeddings.vectors),
+            );
             done += batch.len();
             meter.at(done as u64, total.max(done) as u64);
         }
-        shared.index.insert_embeddings(rows).await.map_err(Failure::from)?;
+        shared
+            .index
+            .insert_embeddings(rows)
+            .await
+            .map_err(Failure::from)?;
     }
     Ok(done)
 }
@@ -146,7 +190,10 @@ pub async fn embed_pending(shared: &Arc<Shared>, emitter: &Emitter) -> Result<us
 /// When the index cannot be read.
 pub async fn coverage(shared: &Arc<Shared>) -> Result<Coverage, Failure> {
     let stats = shared.index.stats().await.map_err(Failure::from)?;
-    let (documents, failed) = (shared.workspace.document_count(), shared.workspace.import_failures().len());
+    let (documents, failed) = (
+        shared.workspace.document_count(),
+        shared.workspace.import_failures().len(),
+    );
     Ok(Coverage {
         documents,
         indexed: stats.sources.min(documents),

@@ -51,9 +51,19 @@ struct Prepared {
 enum ReadOutcome {
     Prepared(Box<Prepared>),
     /// The same bytes as at the last import, under a new time or a new path.
-    Touched { file: FoundFile, document: DocumentId, moved: bool },
-    Duplicate { file: FoundFile, of: String },
-    Failed { file: FoundFile, reason: String },
+    Touched {
+        file: FoundFile,
+        document: DocumentId,
+        moved: bool,
+    },
+    Duplicate {
+        file: FoundFile,
+        of: String,
+    },
+    Failed {
+        file: FoundFile,
+        reason: String,
+    },
 }
 
 /// Imports files and folders.
@@ -61,18 +71,29 @@ enum ReadOutcome {
 /// # Errors
 /// When nothing can go on: the disk is full, the workspace cannot be written, every path is wrong.
 /// A file that cannot be read is a line in the report, not an error.
-pub async fn import(shared: &Arc<Shared>, emitter: &Emitter, request: Import) -> Result<ImportReport, Failure> {
+pub async fn import(
+    shared: &Arc<Shared>,
+    emitter: &Emitter,
+    request: Import,
+) -> Result<ImportReport, Failure> {
     indexing::catch_up(shared, emitter).await?;
     let scan = scan_paths(&request.paths, emitter).await?;
     if scan.files.is_empty() && scan.folders.is_empty() {
         let (path, reason) = &scan.unreadable[0];
-        return Err(Failure::new(FailureKind::NotFound, format!("cannot import {}: {reason}", path.display())));
+        return Err(Failure::new(
+            FailureKind::NotFound,
+            format!("cannot import {}: {reason}", path.display()),
+        ));
     }
     let mut run = Run::new(shared, emitter);
     for (path, reason) in &scan.unreadable {
         run.fail(path, reason.clone()).await;
     }
-    run.report.skipped = scan.skipped.iter().map(|(what, count)| (what.clone(), *count)).collect();
+    run.report.skipped = scan
+        .skipped
+        .iter()
+        .map(|(what, count)| (what.clone(), *count))
+        .collect();
     let to_read = run.plan(&scan).await;
     run.read_and_save(to_read).await?;
     run.missing(&scan, request.prune).await?;
@@ -88,13 +109,28 @@ pub async fn import(shared: &Arc<Shared>, emitter: &Emitter, request: Import) ->
 ///
 /// # Errors
 /// As for [`import`].
-pub async fn bring_up_to_date(shared: &Arc<Shared>, emitter: &Emitter) -> Result<ImportReport, Failure> {
+pub async fn bring_up_to_date(
+    shared: &Arc<Shared>,
+    emitter: &Emitter,
+) -> Result<ImportReport, Failure> {
     indexing::catch_up(shared, emitter).await?;
     let embedded = indexing::embed_pending(shared, emitter).await?;
-    finish(shared, emitter, ImportReport { embedded, ..ImportReport::default() }).await
+    finish(
+        shared,
+        emitter,
+        ImportReport {
+            embedded,
+            ..ImportReport::default()
+        },
+    )
+    .await
 }
 
-async fn finish(shared: &Arc<Shared>, emitter: &Emitter, mut report: ImportReport) -> Result<ImportReport, Failure> {
+async fn finish(
+    shared: &Arc<Shared>,
+    emitter: &Emitter,
+    mut report: ImportReport,
+) -> Result<ImportReport, Failure> {
     if report.added + report.updated + report.removed + report.embedded > 0 {
         let _writer = shared.index_writer.lock().await;
         shared.index.optimize().await.map_err(Failure::from)?;
@@ -106,14 +142,21 @@ async fn finish(shared: &Arc<Shared>, emitter: &Emitter, mut report: ImportRepor
 
 async fn scan_paths(paths: &[PathBuf], emitter: &Emitter) -> Result<Scan, Failure> {
     if paths.is_empty() {
-        return Err(Failure::new(FailureKind::Usage, "nothing to import: name at least one file or folder"));
+        return Err(Failure::new(
+            FailureKind::Usage,
+            "nothing to import: name at least one file or folder",
+        ));
     }
     let (paths, emitter) = (paths.to_vec(), emitter.clone());
     let scanning = tokio::task::spawn_blocking(move || {
         let mut meter = Meter::new(&emitter, Stage::Scanning, 0);
-        scan::scan(&paths, &|| emitter.is_cancelled(), &mut |files| meter.at(files as u64, files as u64 + 1))
+        scan::scan(&paths, &|| emitter.is_cancelled(), &mut |files| {
+            meter.at(files as u64, files as u64 + 1)
+        })
     });
-    scanning.await.map_err(|panic| Failure::general(format!("the folder scan crashed: {panic}")))
+    scanning
+        .await
+        .map_err(|panic| Failure::general(format!("the folder scan crashed: {panic}")))
 }
 
 /// One import while it goes on.
@@ -127,20 +170,31 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(shared: &'a Arc<Shared>, emitter: &'a Emitter) -> Self {
-        Self { shared, emitter, report: ImportReport::default(), failures: Vec::new(), read_well: Vec::new() }
+        Self {
+            shared,
+            emitter,
+            report: ImportReport::default(),
+            failures: Vec::new(),
+            read_well: Vec::new(),
+        }
     }
 
     /// Sets aside the files whose size and time are those of the last import.
     async fn plan(&mut self, scan: &Scan) -> Vec<(FoundFile, Option<DocumentId>)> {
         let by_path: HashMap<String, DocumentEntry> = {
             let documents = self.shared.workspace.documents().into_iter();
-            documents.filter_map(|entry| Some((entry.path.clone()?, entry))).collect()
+            documents
+                .filter_map(|entry| Some((entry.path.clone()?, entry)))
+                .collect()
         };
         let mut to_read = Vec::new();
         for file in &scan.files {
             let known = by_path.get(file.path.to_string_lossy().as_ref());
             match known {
-                Some(entry) if entry.original_bytes == file.size_bytes && entry.source_mtime_ms == file.mtime_ms => {
+                Some(entry)
+                    if entry.original_bytes == file.size_bytes
+                        && entry.source_mtime_ms == file.mtime_ms =>
+                {
                     self.report.unchanged += 1;
                     self.read_well.push(file.path.display().to_string());
                 }
@@ -150,7 +204,10 @@ impl<'a> Run<'a> {
         to_read
     }
 
-    async fn read_and_save(&mut self, to_read: Vec<(FoundFile, Option<DocumentId>)>) -> Result<(), Failure> {
+    async fn read_and_save(
+        &mut self,
+        to_read: Vec<(FoundFile, Option<DocumentId>)>,
+    ) -> Result<(), Failure> {
         let total = to_read.len() as u64;
         if total == 0 {
             return Ok(());
@@ -164,7 +221,11 @@ impl<'a> Run<'a> {
                 let reading = tokio::spawn(read_one(shared, file, existing));
                 async move {
                     reading.await.unwrap_or_else(|panic| ReadOutcome::Failed {
-                        file: FoundFile { path, size_bytes: 0, mtime_ms: 0 },
+                        file: FoundFile {
+                            path,
+                            size_bytes: 0,
+                            mtime_ms: 0,
+                        },
                         reason: format!("reading it crashed: {panic}"),
                     })
                 }
@@ -198,16 +259,29 @@ impl<'a> Run<'a> {
                     batch.push(hash, *prepared);
                 }
             }
-            ReadOutcome::Touched { file, document, moved } => {
+            ReadOutcome::Touched {
+                file,
+                document,
+                moved,
+            } => {
                 let path = file.path.display().to_string();
                 self.shared
-                    .with_workspace(move |workspace| workspace.record_path_seen(document, &path, file.mtime_ms))
+                    .with_workspace(move |workspace| {
+                        workspace.record_path_seen(document, &path, file.mtime_ms)
+                    })
                     .await?;
                 self.read_well.push(file.path.display().to_string());
                 if moved {
-                    let outcome = FileOutcome::Updated { document: document.to_string() };
+                    let outcome = FileOutcome::Updated {
+                        document: document.to_string(),
+                    };
                     self.report.updated += 1;
-                    self.tell(&file.path, outcome, vec!["the file was moved; its document follows".to_owned()]).await;
+                    self.tell(
+                        &file.path,
+                        outcome,
+                        vec!["the file was moved; its document follows".to_owned()],
+                    )
+                    .await;
                 } else {
                     self.report.unchanged += 1;
                 }
@@ -227,15 +301,24 @@ impl<'a> Run<'a> {
         let mut documents = Vec::with_capacity(batch.files.len());
         let mut texts = Vec::with_capacity(batch.files.len());
         for prepared in batch.files {
-            told.push((prepared.file.path.clone(), prepared.existing.is_some(), prepared.extracted.notes.clone()));
+            told.push((
+                prepared.file.path.clone(),
+                prepared.existing.is_some(),
+                prepared.extracted.notes.clone(),
+            ));
             texts.push(prepared.extracted.text.clone());
             documents.push(new_document(prepared));
         }
         // Between the two writes, and after a failure of the second, the index lacks these documents.
         let was_current = self.shared.index_is_current.swap(false, Ordering::AcqRel);
-        let entries = self.shared.with_workspace(move |workspace| workspace.put(documents)).await?;
+        let entries = self
+            .shared
+            .with_workspace(move |workspace| workspace.put(documents))
+            .await?;
         self.index(&entries, texts).await?;
-        self.shared.index_is_current.store(was_current, Ordering::Release);
+        self.shared
+            .index_is_current
+            .store(was_current, Ordering::Release);
         for ((path, existed, notes), entry) in told.into_iter().zip(&entries) {
             let document = entry.id.to_string();
             self.read_well.push(path.display().to_string());
@@ -254,11 +337,21 @@ impl<'a> Run<'a> {
     async fn index(&self, entries: &[DocumentEntry], texts: Vec<String>) -> Result<(), Failure> {
         let entries = entries.to_vec();
         let chunking = tokio::task::spawn_blocking(move || {
-            entries.iter().zip(&texts).map(|(entry, text)| indexing::chunked(entry, text)).collect::<Vec<_>>()
+            entries
+                .iter()
+                .zip(&texts)
+                .map(|(entry, text)| indexing::chunked(entry, text))
+                .collect::<Vec<_>>()
         });
-        let sources = chunking.await.map_err(|panic| Failure::general(format!("cutting text crashed: {panic}")))?;
+        let sources = chunking
+            .await
+            .map_err(|panic| Failure::general(format!("cutting text crashed: {panic}")))?;
         let _writer = self.shared.index_writer.lock().await;
-        self.shared.index.replace_sources(&sources).await.map_err(Failure::from)
+        self.shared
+            .index
+            .replace_sources(&sources)
+            .await
+            .map_err(Failure::from)
     }
 
     /// Handles documents whose file below a scanned folder is no longer there.
@@ -297,28 +390,47 @@ impl<'a> Run<'a> {
 
     /// Keeps the list of unreadable files, so that coverage can say what is not searched.
     async fn remember_failures(&mut self) -> Result<(), Failure> {
-        let (failures, read_well) = (std::mem::take(&mut self.failures), std::mem::take(&mut self.read_well));
+        let (failures, read_well) = (
+            std::mem::take(&mut self.failures),
+            std::mem::take(&mut self.read_well),
+        );
         if failures.is_empty() && self.shared.workspace.import_failures().is_empty() {
             return Ok(());
         }
-        self.shared.with_workspace(move |workspace| workspace.record_import_failures(failures, &read_well)).await
+        self.shared
+            .with_workspace(move |workspace| workspace.record_import_failures(failures, &read_well))
+            .await
     }
 
     async fn fail(&mut self, path: &Path, reason: String) {
-        self.failures.push(ImportFailure { path: path.display().to_string(), reason: reason.clone() });
+        self.failures.push(ImportFailure {
+            path: path.display().to_string(),
+            reason: reason.clone(),
+        });
         let outcome = FileOutcome::Failed { reason };
-        self.report.failed.push(FileReport { path: path.to_path_buf(), outcome: outcome.clone(), notes: Vec::new() });
+        self.report.failed.push(FileReport {
+            path: path.to_path_buf(),
+            outcome: outcome.clone(),
+            notes: Vec::new(),
+        });
         self.tell(path, outcome, Vec::new()).await;
     }
 
     async fn duplicate(&mut self, path: &Path, of: String) {
         self.report.duplicates += 1;
         self.read_well.push(path.display().to_string());
-        self.tell(path, FileOutcome::Duplicate { of }, Vec::new()).await;
+        self.tell(path, FileOutcome::Duplicate { of }, Vec::new())
+            .await;
     }
 
     async fn tell(&self, path: &Path, outcome: FileOutcome, notes: Vec<String>) {
-        self.emitter.send(Event::File(FileReport { path: path.to_path_buf(), outcome, notes })).await;
+        self.emitter
+            .send(Event::File(FileReport {
+                path: path.to_path_buf(),
+                outcome,
+                notes,
+            }))
+            .await;
     }
 }
 
@@ -335,18 +447,25 @@ impl Batch {
     fn push(&mut self, hash: ContentHash, prepared: Prepared) {
         self.bytes += prepared.bytes.len();
         self.since.get_or_insert_with(Instant::now);
-        self.hashes.insert(hash, prepared.file.path.display().to_string());
+        self.hashes
+            .insert(hash, prepared.file.path.display().to_string());
         self.files.push(prepared);
     }
 
     fn is_due(&self) -> bool {
         self.files.len() >= BATCH_FILES
             || self.bytes >= BATCH_BYTES
-            || self.since.is_some_and(|since| since.elapsed() >= BATCH_WAIT)
+            || self
+                .since
+                .is_some_and(|since| since.elapsed() >= BATCH_WAIT)
     }
 }
 
-async fn read_one(shared: Arc<Shared>, file: FoundFile, existing: Option<DocumentId>) -> ReadOutcome {
+async fn read_one(
+    shared: Arc<Shared>,
+    file: FoundFile,
+    existing: Option<DocumentId>,
+) -> ReadOutcome {
     let path = file.path.clone();
     let read = tokio::task::spawn_blocking(move || {
         let (bytes, facts) = parse::read_file(&path)?;
@@ -355,22 +474,49 @@ async fn read_one(shared: Arc<Shared>, file: FoundFile, existing: Option<Documen
     });
     let (bytes, facts, hash) = match read.await {
         Ok(Ok(read)) => read,
-        Ok(Err(error)) => return ReadOutcome::Failed { file, reason: error.to_string() },
-        Err(panic) => return ReadOutcome::Failed { file, reason: format!("reading it crashed: {panic}") },
+        Ok(Err(error)) => {
+            return ReadOutcome::Failed {
+                file,
+                reason: error.to_string(),
+            };
+        }
+        Err(panic) => {
+            return ReadOutcome::Failed {
+                file,
+                reason: format!("reading it crashed: {panic}"),
+            };
+        }
     };
     // The facts of the bytes that were read, not those of the scan: the file may have changed since.
-    let file = FoundFile { path: file.path, size_bytes: facts.size_bytes, mtime_ms: facts.mtime_ms };
+    let file = FoundFile {
+        path: file.path,
+        size_bytes: facts.size_bytes,
+        mtime_ms: facts.mtime_ms,
+    };
     if let Some(outcome) = known_bytes(&shared, &file, existing, &hash) {
         return outcome;
     }
-    let name = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = file
+        .path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let bytes = Arc::new(bytes);
     match shared.parse.parse(&name, Arc::clone(&bytes)).await {
         Ok(extracted) => {
             let bytes = Arc::try_unwrap(bytes).unwrap_or_else(|shared| shared.as_ref().clone());
-            ReadOutcome::Prepared(Box::new(Prepared { file, existing, bytes, extracted }))
+            ReadOutcome::Prepared(Box::new(Prepared {
+                file,
+                existing,
+                bytes,
+                extracted,
+            }))
         }
-        Err(error) => ReadOutcome::Failed { file, reason: error.to_string() },
+        Err(error) => ReadOutcome::Failed {
+            file,
+            reason: error.to_string(),
+        },
     }
 }
 
@@ -381,32 +527,54 @@ fn known_bytes(
     existing: Option<DocumentId>,
     hash: &ContentHash,
 ) -> Option<ReadOutcome> {
-    let entry = shared.workspace.entry(shared.workspace.find_original(hash)?)?;
+    let entry = shared
+        .workspace
+        .entry(shared.workspace.find_original(hash)?)?;
     if existing == Some(entry.id) {
-        return Some(ReadOutcome::Touched { file: file.clone(), document: entry.id, moved: false });
+        return Some(ReadOutcome::Touched {
+            file: file.clone(),
+            document: entry.id,
+            moved: false,
+        });
     }
     if existing.is_some() {
         // This path held another document before: its text becomes this one, so both keep their history.
         return None;
     }
-    let moved = entry.path.as_deref().is_some_and(|path| is_gone(Path::new(path)));
+    let moved = entry
+        .path
+        .as_deref()
+        .is_some_and(|path| is_gone(Path::new(path)));
     Some(if moved {
-        ReadOutcome::Touched { file: file.clone(), document: entry.id, moved: true }
+        ReadOutcome::Touched {
+            file: file.clone(),
+            document: entry.id,
+            moved: true,
+        }
     } else {
-        ReadOutcome::Duplicate { file: file.clone(), of: entry.path.unwrap_or(entry.title) }
+        ReadOutcome::Duplicate {
+            file: file.clone(),
+            of: entry.path.unwrap_or(entry.title),
+        }
     })
 }
 
 /// Only "there is no such file" counts as gone: an unplugged drive or a permission does not.
 fn is_gone(path: &Path) -> bool {
     let missing = |path: &Path| {
-        std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        std::fs::symlink_metadata(path)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     };
     missing(path) && path.parent().is_none_or(|folder| !missing(folder))
 }
 
 fn new_document(prepared: Prepared) -> NewDocument {
-    let Prepared { file, existing, bytes, extracted } = prepared;
+    let Prepared {
+        file,
+        existing,
+        bytes,
+        extracted,
+    } = prepared;
     NewDocument {
         existing,
         title: extracted.title,

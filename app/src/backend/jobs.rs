@@ -40,7 +40,9 @@ where
     let (emitter, stream) = channel();
     let working = work(emitter.clone());
     tokio::spawn(async move {
-        let last = working.await.map_or_else(Event::Failed, |reply| Event::Reply(Box::new(reply)));
+        let last = working
+            .await
+            .map_or_else(Event::Failed, |reply| Event::Reply(Box::new(reply)));
         emitter.send(last).await;
     });
     stream
@@ -93,8 +95,11 @@ impl EventStream {
                 other => each(other),
             }
         }
-        Err(Failure::new(FailureKind::General, "the Satchel process that was doing this ended before it was done")
-            .with_hint("Run the command again; what was saved is safe."))
+        Err(Failure::new(
+            FailureKind::General,
+            "the Satchel process that was doing this ended before it was done",
+        )
+        .with_hint("Run the command again; what was saved is safe."))
     }
 }
 
@@ -112,7 +117,13 @@ impl Meter {
     /// Starts measuring a stage.
     #[must_use]
     pub fn new(emitter: &Emitter, stage: Stage, total: u64) -> Self {
-        let mut meter = Self { emitter: emitter.clone(), stage, total, started: Instant::now(), last: None };
+        let mut meter = Self {
+            emitter: emitter.clone(),
+            stage,
+            total,
+            started: Instant::now(),
+            last: None,
+        };
         meter.at(0, total);
         meter
     }
@@ -121,15 +132,23 @@ impl Meter {
     pub fn at(&mut self, done: u64, total: u64) {
         self.total = total;
         let now = Instant::now();
-        let soon = self.last.is_some_and(|last| now - last < Duration::from_millis(100));
+        let soon = self
+            .last
+            .is_some_and(|last| now - last < Duration::from_millis(100));
         if soon && done < total {
             return;
         }
         self.last = Some(now);
         let elapsed_ms = self.started.elapsed().as_millis() as u64;
         // A rate is worth showing once a second has gone by.
-        let eta_ms = (done > 0 && elapsed_ms > 1000).then(|| elapsed_ms * total.saturating_sub(done) / done);
-        self.emitter.progress(Progress { stage: self.stage, done, total, eta_ms });
+        let eta_ms =
+            (done > 0 && elapsed_ms > 1000).then(|| elapsed_ms * total.saturating_sub(done) / done);
+        self.emitter.progress(Progress {
+            stage: self.stage,
+            done,
+            total,
+            eta_ms,
+        });
     }
 }
 

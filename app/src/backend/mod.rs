@@ -17,8 +17,8 @@ pub mod conversation;
 pub mod doctor;
 pub mod documents;
 pub mod failure;
-pub mod ingest;
 pub mod indexing;
+pub mod ingest;
 pub mod jobs;
 pub mod model_host;
 pub mod prompt;
@@ -82,7 +82,11 @@ impl Shared {
         let shared = Arc::clone(self);
         tokio::task::spawn_blocking(move || work(&shared.workspace).map_err(Into::into))
             .await
-            .unwrap_or_else(|panic| Err(Failure::general(format!("a part of Satchel crashed: {panic}"))))
+            .unwrap_or_else(|panic| {
+                Err(Failure::general(format!(
+                    "a part of Satchel crashed: {panic}"
+                )))
+            })
     }
 }
 
@@ -95,26 +99,43 @@ impl Backend {
     /// # Errors
     /// When another process has the workspace open ([`crate::message::FailureKind::Locked`]), the key
     /// cannot be had, or a folder cannot be used.
-    pub async fn open(dirs: DataDirs, settings: Settings, unlock: unlock::Unlock) -> Result<Self, Failure> {
+    pub async fn open(
+        dirs: DataDirs,
+        settings: Settings,
+        unlock: unlock::Unlock,
+    ) -> Result<Self, Failure> {
         let started = std::time::Instant::now();
         let mut notices = Vec::new();
         let (opened, notices_of_opening) = {
             let dirs = dirs.clone();
             tokio::task::spawn_blocking(move || unlock::open_workspace(&dirs, unlock))
                 .await
-                .unwrap_or_else(|panic| Err(Failure::general(format!("a part of Satchel crashed: {panic}"))))?
+                .unwrap_or_else(|panic| {
+                    Err(Failure::general(format!(
+                        "a part of Satchel crashed: {panic}"
+                    )))
+                })?
         };
         notices.extend(notices_of_opening);
-        tracing::debug!(elapsed_ms = started.elapsed().as_millis() as u64, "workspace is open");
+        tracing::debug!(
+            elapsed_ms = started.elapsed().as_millis() as u64,
+            "workspace is open"
+        );
         let index_dir = dirs.index.join(opened.id().to_string());
         let (index, report) = VectorStore::open(&index_dir).await.map_err(Failure::from)?;
         if let Some(words) = failure::words_of_open_report(&report) {
             notices.push(words);
         }
-        tracing::debug!(elapsed_ms = started.elapsed().as_millis() as u64, "index is open");
+        tracing::debug!(
+            elapsed_ms = started.elapsed().as_millis() as u64,
+            "index is open"
+        );
         let models = Arc::new(ModelHost::open(&dirs, &settings)?);
         let parse = ParsePool::new(
-            WorkerProgram { program: dirs.program.clone(), args: vec!["worker".into(), "parse".into()] },
+            WorkerProgram {
+                program: dirs.program.clone(),
+                args: vec!["worker".into(), "parse".into()],
+            },
             parse_workers(&settings),
         );
         let shared = Shared {
@@ -128,7 +149,10 @@ impl Backend {
             parse,
             opening_notices: notices,
         };
-        Ok(Self { shared: Arc::new(shared), busy: Arc::new(watch::Sender::new(0)) })
+        Ok(Self {
+            shared: Arc::new(shared),
+            busy: Arc::new(watch::Sender::new(0)),
+        })
     }
 
     /// What the parts work on.
@@ -165,21 +189,45 @@ impl Backend {
 }
 
 /// One call per command; the work is in the modules.
-async fn carry_out(shared: &Arc<Shared>, command: Command, emitter: &Emitter) -> Result<Reply, Failure> {
+async fn carry_out(
+    shared: &Arc<Shared>,
+    command: Command,
+    emitter: &Emitter,
+) -> Result<Reply, Failure> {
     match command {
-        Command::Import { paths, prune, skip_embeddings } => {
-            ingest::import(shared, emitter, ingest::Import { paths, prune, skip_embeddings }).await.map(Reply::Imported)
-        }
-        Command::Index => ingest::bring_up_to_date(shared, emitter).await.map(Reply::Imported),
+        Command::Import {
+            paths,
+            prune,
+            skip_embeddings,
+        } => ingest::import(
+            shared,
+            emitter,
+            ingest::Import {
+                paths,
+                prune,
+                skip_embeddings,
+            },
+        )
+        .await
+        .map(Reply::Imported),
+        Command::Index => ingest::bring_up_to_date(shared, emitter)
+            .await
+            .map(Reply::Imported),
         Command::Search { query, limit, mode } => {
-            retrieve::search(shared, emitter, &query, limit, mode).await.map(Reply::Hits)
+            retrieve::search(shared, emitter, &query, limit, mode)
+                .await
+                .map(Reply::Hits)
         }
-        Command::Ask { question, thread } => {
-            answer::ask(shared, emitter, question, thread).await.map(Reply::Answered)
-        }
+        Command::Ask { question, thread } => answer::ask(shared, emitter, question, thread)
+            .await
+            .map(Reply::Answered),
         Command::Documents => documents::list(shared).await.map(Reply::Documents),
-        Command::RemoveDocuments { documents } => documents::remove(shared, documents).await.map(Reply::Done),
-        Command::Show { reference } => documents::show(shared, &reference).await.map(Reply::Passage),
+        Command::RemoveDocuments { documents } => {
+            documents::remove(shared, documents).await.map(Reply::Done)
+        }
+        Command::Show { reference } => documents::show(shared, &reference)
+            .await
+            .map(Reply::Passage),
         Command::Threads => conversation::list(shared).await.map(Reply::Threads),
         Command::Thread { thread } => conversation::show(shared, &thread).await.map(Reply::Thread),
         Command::Models | Command::ImportModel { .. } | Command::RemoveModel { .. } => {

@@ -11,8 +11,8 @@ use satchel_inference::{EngineHandle, ModelSpec, Role, WorkerCommand};
 use satchel_models::{EmbedderQuantisation, InstalledModel, ModelKind, ModelStore, VerifiedModel};
 use satchel_vector::{EmbedderKey, VectorStore};
 
-use super::jobs::{Emitter, Meter};
 use super::failure;
+use super::jobs::{Emitter, Meter};
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Failure, FailureKind, ModelSummary, Reply, Stage};
 
@@ -70,8 +70,13 @@ impl ModelHost {
             None => Ok(fitting.next()),
             Some(id) => match fitting.find(|model| &model.id == id) {
                 Some(model) => Ok(Some(model)),
-                None => Err(Failure::new(FailureKind::NotFound, format!("the settings name the model {id}, which is not installed"))
-                    .with_hint("`satchel models list` shows what is; correct the name in config.toml.")),
+                None => Err(Failure::new(
+                    FailureKind::NotFound,
+                    format!("the settings name the model {id}, which is not installed"),
+                )
+                .with_hint(
+                    "`satchel models list` shows what is; correct the name in config.toml.",
+                )),
             },
         }
     }
@@ -89,8 +94,18 @@ impl ModelHost {
             return Err(Failure::new(FailureKind::NotFound, "no chat model is installed")
                 .with_hint("`make run` installs the starter model; `satchel models import FILE.gguf` takes one of yours. Search works without."));
         };
-        let window = self.settings.context_len_tokens.min(model.context_len_tokens);
-        let running = self.start(model, Role::Chat { context_len_tokens: window.max(256) }).await?;
+        let window = self
+            .settings
+            .context_len_tokens
+            .min(model.context_len_tokens);
+        let running = self
+            .start(
+                model,
+                Role::Chat {
+                    context_len_tokens: window.max(256),
+                },
+            )
+            .await?;
         Ok(slot.insert(running).clone())
     }
 
@@ -103,11 +118,22 @@ impl ModelHost {
         if let Some(running) = &*slot {
             return Ok(Some(running.engine.clone()));
         }
-        let Some(model) = self.chosen(ModelKind::Embedder)? else { return Ok(None) };
-        let Some(dim) = model.embedding_dim else {
-            return Err(Failure::general(format!("the embedder {} does not say how long its embeddings are", model.id)));
+        let Some(model) = self.chosen(ModelKind::Embedder)? else {
+            return Ok(None);
         };
-        index.use_embedder(Some(EmbedderKey { id: short_id(&model), dim })).await.map_err(Failure::from)?;
+        let Some(dim) = model.embedding_dim else {
+            return Err(Failure::general(format!(
+                "the embedder {} does not say how long its embeddings are",
+                model.id
+            )));
+        };
+        index
+            .use_embedder(Some(EmbedderKey {
+                id: short_id(&model),
+                dim,
+            }))
+            .await
+            .map_err(Failure::from)?;
         let running = self.start(model, Role::Embedder).await?;
         Ok(Some(slot.insert(running).engine.clone()))
     }
@@ -120,26 +146,44 @@ impl ModelHost {
         if let Some(model) = self.chosen(ModelKind::Embedder)?
             && let Some(dim) = model.embedding_dim
         {
-            index.use_embedder(Some(EmbedderKey { id: short_id(&model), dim })).await.map_err(Failure::from)?;
+            index
+                .use_embedder(Some(EmbedderKey {
+                    id: short_id(&model),
+                    dim,
+                }))
+                .await
+                .map_err(Failure::from)?;
         }
         Ok(())
     }
 
     async fn start(&self, model: InstalledModel, role: Role) -> Result<Running, Failure> {
         let verified = self.verify(&model)?;
-        Ok(Running { model, engine: self.engine(&verified, role) })
+        Ok(Running {
+            model,
+            engine: self.engine(&verified, role),
+        })
     }
 
     /// Starts no process: the worker starts with its first request.
     fn engine(&self, model: &VerifiedModel, role: Role) -> EngineHandle {
-        let spec = ModelSpec { path: model.path().to_path_buf(), role, threads: self.settings.threads, gpu_layers: 0 };
+        let spec = ModelSpec {
+            path: model.path().to_path_buf(),
+            role,
+            threads: self.settings.threads,
+            gpu_layers: 0,
+        };
         EngineHandle::new(worker_command(&self.program, "inference"), spec)
     }
 
     fn verify(&self, model: &InstalledModel) -> Result<VerifiedModel, Failure> {
         self.store().verify(model).map_err(|error| {
-            Failure::general(format!("the model {} cannot be used: {error}", model.id))
-                .with_hint(format!("Remove it with `satchel models remove {}` and import it again.", model.id))
+            Failure::general(format!("the model {} cannot be used: {error}", model.id)).with_hint(
+                format!(
+                    "Remove it with `satchel models remove {}` and import it again.",
+                    model.id
+                ),
+            )
         })
     }
 
@@ -154,7 +198,10 @@ impl ModelHost {
             .map(|model| model.id)
             .collect();
         let installed = self.store().list().map_err(failure::of_model_store)?;
-        Ok(installed.into_iter().map(|model| summary(model, &in_use)).collect())
+        Ok(installed
+            .into_iter()
+            .map(|model| summary(model, &in_use))
+            .collect())
     }
 
     /// Removes a model and ends its worker.
@@ -164,8 +211,10 @@ impl ModelHost {
     pub async fn remove(&self, id: &str) -> Result<String, Failure> {
         let known = self.store().list().map_err(failure::of_model_store)?;
         if !known.iter().any(|model| model.id == id) {
-            return Err(Failure::new(FailureKind::NotFound, format!("no model {id} is installed"))
-                .with_hint("`satchel models list` shows the names."));
+            return Err(
+                Failure::new(FailureKind::NotFound, format!("no model {id} is installed"))
+                    .with_hint("`satchel models list` shows the names."),
+            );
         }
         for slot in [&self.chat, &self.embedder] {
             let mut slot = slot.lock().await;
@@ -192,40 +241,69 @@ impl ModelHost {
 /// How to start a worker of the program.
 #[must_use]
 pub fn worker_command(program: &Path, kind: &str) -> WorkerCommand {
-    WorkerCommand { program: program.to_path_buf(), args: vec![OsString::from("worker"), OsString::from(kind)] }
+    WorkerCommand {
+        program: program.to_path_buf(),
+        args: vec![OsString::from("worker"), OsString::from(kind)],
+    }
 }
 
 /// Carries out a command about models; needs no workspace and no key.
 ///
 /// # Errors
 /// The command's own; [`FailureKind::Usage`] for a command about something else.
-pub async fn carry_out(host: &Arc<ModelHost>, command: Command, emitter: &Emitter) -> Result<Reply, Failure> {
+pub async fn carry_out(
+    host: &Arc<ModelHost>,
+    command: Command,
+    emitter: &Emitter,
+) -> Result<Reply, Failure> {
     match command {
         Command::Models => host.list().map(Reply::Models),
-        Command::ImportModel { path, quantisation } => import(host, emitter, path, &quantisation).await.map(Reply::Done),
+        Command::ImportModel { path, quantisation } => import(host, emitter, path, &quantisation)
+            .await
+            .map(Reply::Done),
         Command::RemoveModel { model } => host.remove(&model).await.map(Reply::Done),
-        _ => Err(Failure::new(FailureKind::Usage, "this command is not about models")),
+        _ => Err(Failure::new(
+            FailureKind::Usage,
+            "this command is not about models",
+        )),
     }
 }
 
 /// Imports a GGUF file, or converts a folder with an embedder.
-async fn import(host: &Arc<ModelHost>, emitter: &Emitter, path: PathBuf, quantisation: &str) -> Result<String, Failure> {
+async fn import(
+    host: &Arc<ModelHost>,
+    emitter: &Emitter,
+    path: PathBuf,
+    quantisation: &str,
+) -> Result<String, Failure> {
     let quantisation = match quantisation {
         "q8_0" => EmbedderQuantisation::Q8_0,
         "f16" => EmbedderQuantisation::F16,
         other => {
-            return Err(Failure::new(FailureKind::Usage, format!("unknown quantisation {other}: use q8_0 or f16")));
+            return Err(Failure::new(
+                FailureKind::Usage,
+                format!("unknown quantisation {other}: use q8_0 or f16"),
+            ));
         }
     };
     let (host, emitter) = (Arc::clone(host), emitter.clone());
     let importing = tokio::task::spawn_blocking(move || {
         let mut meter = Meter::new(&emitter, Stage::Model, 0);
-        let mut progress = |progress: satchel_models::store::Progress| meter.at(progress.done_bytes, progress.total_bytes);
+        let mut progress = |progress: satchel_models::store::Progress| {
+            meter.at(progress.done_bytes, progress.total_bytes)
+        };
         let store = host.store();
         import_into(&store, &path, quantisation, &mut progress)
     });
-    let model = importing.await.map_err(|panic| Failure::general(format!("the import crashed: {panic}")))??;
-    Ok(format!("Installed {} ({}, {} MiB).", model.id, model.quantisation, model.size_bytes >> 20))
+    let model = importing
+        .await
+        .map_err(|panic| Failure::general(format!("the import crashed: {panic}")))??;
+    Ok(format!(
+        "Installed {} ({}, {} MiB).",
+        model.id,
+        model.quantisation,
+        model.size_bytes >> 20
+    ))
 }
 
 fn import_into(
@@ -250,7 +328,8 @@ fn short_id(model: &InstalledModel) -> String {
 /// The catalogue's name for a known file, else the one that the file gives itself.
 #[must_use]
 pub fn display_name(model: &InstalledModel) -> String {
-    satchel_models::catalog::find_by_sha256(&model.sha256).map_or_else(|| model.name.clone(), |entry| entry.name.clone())
+    satchel_models::catalog::find_by_sha256(&model.sha256)
+        .map_or_else(|| model.name.clone(), |entry| entry.name.clone())
 }
 
 fn summary(model: InstalledModel, in_use: &[String]) -> ModelSummary {

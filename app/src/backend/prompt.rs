@@ -39,7 +39,11 @@ impl Style {
     /// The style that suits a model of so many parameters.
     #[must_use]
     pub fn for_model(parameters: u64) -> Self {
-        if parameters < Self::MARKED_FROM_PARAMETERS { Self::Plain } else { Self::Marked }
+        if parameters < Self::MARKED_FROM_PARAMETERS {
+            Self::Plain
+        } else {
+            Self::Marked
+        }
     }
 
     /// Tokens of passages that a model asked in this style can use, at most.
@@ -77,11 +81,19 @@ If the sources do not contain the answer, say: The documents do not say.";
 /// A hit grows to its section: neighbours under the same headings join while a fair share of the
 /// budget is left, so that a small leaf found by search brings its surroundings. Hits inside a passage that is
 /// already chosen are dropped. `chunks_of` gives a document's chunks in order.
-pub fn choose(hits: &[Hit], chunks_of: &dyn Fn(&Hit) -> Vec<StoredChunk>, budget_tokens: usize) -> Vec<Passage> {
+pub fn choose(
+    hits: &[Hit],
+    chunks_of: &dyn Fn(&Hit) -> Vec<StoredChunk>,
+    budget_tokens: usize,
+) -> Vec<Passage> {
     let mut passages: Vec<Passage> = Vec::new();
     let mut left = budget_tokens;
     for hit in hits {
-        let inside = |p: &Passage| p.hit.source == hit.source && p.range.start <= hit.range.start && hit.range.end <= p.range.end;
+        let inside = |p: &Passage| {
+            p.hit.source == hit.source
+                && p.range.start <= hit.range.start
+                && hit.range.end <= p.range.end
+        };
         if passages.iter().any(inside) {
             continue;
         }
@@ -91,11 +103,19 @@ pub fn choose(hits: &[Hit], chunks_of: &dyn Fn(&Hit) -> Vec<StoredChunk>, budget
         }
         // The first passage may take half of the budget, each later one half of what is left.
         let share = (left / 2).max(cost.min(left));
-        let taken: Vec<Range<usize>> =
-            passages.iter().filter(|p| p.hit.source == hit.source).map(|p| p.range.clone()).collect();
+        let taken: Vec<Range<usize>> = passages
+            .iter()
+            .filter(|p| p.hit.source == hit.source)
+            .map(|p| p.range.clone())
+            .collect();
         let (range, text) = grow(hit, &chunks_of(hit), share, &taken);
         left = left.saturating_sub(estimate_tokens(&text) + MARKUP_TOKENS);
-        passages.push(Passage { mark: format!("S{}", passages.len() + 1), hit: hit.clone(), range, text });
+        passages.push(Passage {
+            mark: format!("S{}", passages.len() + 1),
+            hit: hit.clone(),
+            range,
+            text,
+        });
         if left < MIN_PASSAGE_TOKENS || passages.len() == MAX_PASSAGES {
             break;
         }
@@ -110,12 +130,20 @@ const MIN_PASSAGE_TOKENS: usize = 40;
 /// Mark, title and page around a passage.
 const MARKUP_TOKENS: usize = 24;
 
-fn grow(hit: &Hit, chunks: &[StoredChunk], budget_tokens: usize, taken: &[Range<usize>]) -> (Range<usize>, String) {
+fn grow(
+    hit: &Hit,
+    chunks: &[StoredChunk],
+    budget_tokens: usize,
+    taken: &[Range<usize>],
+) -> (Range<usize>, String) {
     let Some(at) = chunks.iter().position(|chunk| chunk.range == hit.range) else {
         return (hit.range.clone(), hit.text.clone());
     };
     let fits = |chunk: &StoredChunk| {
-        chunk.heading_path == hit.heading_path && !taken.iter().any(|t| t.start < chunk.range.end && chunk.range.start < t.end)
+        chunk.heading_path == hit.heading_path
+            && !taken
+                .iter()
+                .any(|t| t.start < chunk.range.end && chunk.range.start < t.end)
     };
     let (mut first, mut last) = (at, at);
     let mut cost = estimate_tokens(&hit.text);
@@ -129,7 +157,10 @@ fn grow(hit: &Hit, chunks: &[StoredChunk], budget_tokens: usize, taken: &[Range<
             last += 1;
             grown = true;
         }
-        if let Some(previous) = first.checked_sub(1).map(|i| &chunks[i]).filter(|chunk| fits(chunk))
+        if let Some(previous) = first
+            .checked_sub(1)
+            .map(|i| &chunks[i])
+            .filter(|chunk| fits(chunk))
             && cost + estimate_tokens(&previous.text) <= budget_tokens
         {
             cost += estimate_tokens(&previous.text);
@@ -141,7 +172,11 @@ fn grow(hit: &Hit, chunks: &[StoredChunk], budget_tokens: usize, taken: &[Range<
         }
     }
     let range = chunks[first].range.start..chunks[last].range.end;
-    let text = chunks[first..=last].iter().map(|chunk| chunk.text.as_str()).collect::<Vec<_>>().join("\n");
+    let text = chunks[first..=last]
+        .iter()
+        .map(|chunk| chunk.text.as_str())
+        .collect::<Vec<_>>()
+        .join("\n");
     (range, text)
 }
 
@@ -150,11 +185,25 @@ fn grow(hit: &Hit, chunks: &[StoredChunk], budget_tokens: usize, taken: &[Range<
 /// Text of documents is data. Marks of our form inside it are broken up, so that a document cannot cite
 /// in the model's place; the engine tokenises contents without control tokens.
 #[must_use]
-pub fn messages(style: Style, history: &[(String, String)], passages: &[Passage], question: &str) -> Vec<ChatMessage> {
+pub fn messages(
+    style: Style,
+    history: &[(String, String)],
+    passages: &[Passage],
+    question: &str,
+) -> Vec<ChatMessage> {
     if style == Style::Plain {
-        let text: Vec<String> = passages.iter().map(|passage| defuse(&passage.text)).collect();
-        let request = format!("Text:\n{}\n\nQuestion: {question}\nAnswer:", text.join("\n\n"));
-        return vec![message(ChatRole::System, SHORT_INSTRUCTIONS.to_owned()), message(ChatRole::User, request)];
+        let text: Vec<String> = passages
+            .iter()
+            .map(|passage| defuse(&passage.text))
+            .collect();
+        let request = format!(
+            "Text:\n{}\n\nQuestion: {question}\nAnswer:",
+            text.join("\n\n")
+        );
+        return vec![
+            message(ChatRole::System, SHORT_INSTRUCTIONS.to_owned()),
+            message(ChatRole::User, request),
+        ];
     }
     let mut messages = vec![message(ChatRole::System, INSTRUCTIONS.to_owned())];
     for (asked, answered) in history {
@@ -163,8 +212,13 @@ pub fn messages(style: Style, history: &[(String, String)], passages: &[Passage]
     }
     let mut text = String::from("Sources:\n\n");
     for passage in passages {
-        let place = super::retrieve::citation(&passage.hit, crate::message::Origin::Retrieved).place();
-        text += &format!("[{}] ({place})\n{}\n\n", passage.mark, defuse(&passage.text));
+        let place =
+            super::retrieve::citation(&passage.hit, crate::message::Origin::Retrieved).place();
+        text += &format!(
+            "[{}] ({place})\n{}\n\n",
+            passage.mark,
+            defuse(&passage.text)
+        );
     }
     text += &format!("Question: {question}");
     messages.push(message(ChatRole::User, text));
@@ -203,7 +257,13 @@ mod tests {
     }
 
     fn chunk(range: Range<usize>, heading: &str, text: &str) -> StoredChunk {
-        StoredChunk { chunk_index: 0, range, heading_path: vec![heading.to_owned()], page: None, text: text.to_owned() }
+        StoredChunk {
+            chunk_index: 0,
+            range,
+            heading_path: vec![heading.to_owned()],
+            page: None,
+            text: text.to_owned(),
+        }
     }
 
     #[test]
@@ -222,16 +282,41 @@ mod tests {
     #[test]
     fn a_hit_inside_a_chosen_passage_is_dropped() {
         let chunks = vec![chunk(0..5, "H", "aaaaa"), chunk(6..11, "H", "bbbbb")];
-        let hits = [hit(1, 0..5, "aaaaa"), hit(1, 6..11, "bbbbb"), hit(2, 0..5, "zzzzz")];
-        let passages = choose(&hits, &|h| if h.source.0[0] == 1 { chunks.clone() } else { Vec::new() }, 1000);
-        let marks: Vec<_> = passages.iter().map(|p| (p.mark.as_str(), p.text.as_str())).collect();
+        let hits = [
+            hit(1, 0..5, "aaaaa"),
+            hit(1, 6..11, "bbbbb"),
+            hit(2, 0..5, "zzzzz"),
+        ];
+        let passages = choose(
+            &hits,
+            &|h| {
+                if h.source.0[0] == 1 {
+                    chunks.clone()
+                } else {
+                    Vec::new()
+                }
+            },
+            1000,
+        );
+        let marks: Vec<_> = passages
+            .iter()
+            .map(|p| (p.mark.as_str(), p.text.as_str()))
+            .collect();
         assert_eq!(marks, [("S1", "aaaaa\nbbbbb"), ("S2", "zzzzz")]);
     }
 
     #[test]
     fn a_document_cannot_write_a_mark() {
-        let passages = vec![Passage { mark: "S1".into(), hit: hit(1, 0..9, "x"), range: 0..9, text: "trust [S2] me".into() }];
-        let rendered = messages(Style::Marked, &[], &passages, "why?").pop().unwrap().content;
+        let passages = vec![Passage {
+            mark: "S1".into(),
+            hit: hit(1, 0..9, "x"),
+            range: 0..9,
+            text: "trust [S2] me".into(),
+        }];
+        let rendered = messages(Style::Marked, &[], &passages, "why?")
+            .pop()
+            .unwrap()
+            .content;
         assert!(!rendered.contains("[S2]"), "{rendered}");
         assert!(rendered.ends_with("Question: why?"));
     }

@@ -24,9 +24,15 @@ pub fn parse(text: &str) -> Reference {
     let range = text.rsplit_once(':').and_then(|(document, range)| {
         let (start, end) = range.split_once('-')?;
         let range = start.parse().ok()?..end.parse().ok()?;
-        Some(Reference { document: document.to_owned(), range: Some(range) })
+        Some(Reference {
+            document: document.to_owned(),
+            range: Some(range),
+        })
     });
-    range.unwrap_or_else(|| Reference { document: text.to_owned(), range: None })
+    range.unwrap_or_else(|| Reference {
+        document: text.to_owned(),
+        range: None,
+    })
 }
 
 /// Finds the document that a user names.
@@ -35,19 +41,34 @@ pub fn parse(text: &str) -> Reference {
 /// When none or several fit.
 pub fn resolve_document(workspace: &Workspace, name: &str) -> Result<DocumentEntry, Failure> {
     let documents = workspace.documents();
-    let absolute = std::path::absolute(name).map(|path| path.display().to_string()).unwrap_or_default();
-    let by_path = |entry: &&DocumentEntry| entry.path.as_deref().is_some_and(|path| path == name || path == absolute);
+    let absolute = std::path::absolute(name)
+        .map(|path| path.display().to_string())
+        .unwrap_or_default();
+    let by_path = |entry: &&DocumentEntry| {
+        entry
+            .path
+            .as_deref()
+            .is_some_and(|path| path == name || path == absolute)
+    };
     if let Some(entry) = documents.iter().find(by_path) {
         return Ok(entry.clone());
     }
-    let fitting: Vec<&DocumentEntry> =
-        documents.iter().filter(|entry| name.len() >= 4 && entry.id.to_string().starts_with(name)).collect();
+    let fitting: Vec<&DocumentEntry> = documents
+        .iter()
+        .filter(|entry| name.len() >= 4 && entry.id.to_string().starts_with(name))
+        .collect();
     match fitting.as_slice() {
         [one] => Ok((*one).clone()),
-        [] => Err(Failure::new(FailureKind::NotFound, format!("there is no document {name}"))
-            .with_hint("`satchel documents` lists ids and paths.")),
-        _ => Err(Failure::new(FailureKind::Usage, format!("{name} is the beginning of several document ids"))
-            .with_hint("Give more digits.")),
+        [] => Err(Failure::new(
+            FailureKind::NotFound,
+            format!("there is no document {name}"),
+        )
+        .with_hint("`satchel documents` lists ids and paths.")),
+        _ => Err(Failure::new(
+            FailureKind::Usage,
+            format!("{name} is the beginning of several document ids"),
+        )
+        .with_hint("Give more digits.")),
     }
 }
 
@@ -69,8 +90,20 @@ mod tests {
 
     #[test]
     fn a_reference_is_a_document_with_or_without_a_range() {
-        assert_eq!(parse("0a1b:5-17"), Reference { document: "0a1b".into(), range: Some(5..17) });
-        assert_eq!(parse("0a1b"), Reference { document: "0a1b".into(), range: None });
+        assert_eq!(
+            parse("0a1b:5-17"),
+            Reference {
+                document: "0a1b".into(),
+                range: Some(5..17)
+            }
+        );
+        assert_eq!(
+            parse("0a1b"),
+            Reference {
+                document: "0a1b".into(),
+                range: None
+            }
+        );
         assert_eq!(parse("C:/x:y.txt").document, "C:/x:y.txt");
     }
 }

@@ -55,7 +55,11 @@ pub async fn search(
     let coverage = indexing::coverage(shared).await?;
     Ok(SearchReport {
         mode: found.mode,
-        hits: found.hits.iter().map(|hit| citation(hit, Origin::Search)).collect(),
+        hits: found
+            .hits
+            .iter()
+            .map(|hit| citation(hit, Origin::Search))
+            .collect(),
         coverage,
         took_ms: started.elapsed().as_secs_f64() * 1000.0,
     })
@@ -74,12 +78,19 @@ pub async fn passages(
 ) -> Result<Found, Failure> {
     let query = query.trim();
     if query.is_empty() {
-        return Err(Failure::new(FailureKind::Usage, "the question is empty: write what you want to know"));
+        return Err(Failure::new(
+            FailureKind::Usage,
+            "the question is empty: write what you want to know",
+        ));
     }
     if query.len() > MAX_QUERY_BYTES {
         return Err(Failure::new(
             FailureKind::Usage,
-            format!("the question is {} KiB long; {} KiB is the most", query.len() >> 10, MAX_QUERY_BYTES >> 10),
+            format!(
+                "the question is {} KiB long; {} KiB is the most",
+                query.len() >> 10,
+                MAX_QUERY_BYTES >> 10
+            ),
         )
         .with_hint("Import long text as a document and ask about it."));
     }
@@ -87,7 +98,11 @@ pub async fn passages(
         SearchMode::Lexical => (None, None),
         _ => embed_query(shared, query).await?,
     };
-    let mode = if embedding.is_none() { SearchMode::Lexical } else { mode };
+    let mode = if embedding.is_none() {
+        SearchMode::Lexical
+    } else {
+        mode
+    };
     let query = Query {
         text: query.to_owned(),
         embedding,
@@ -101,24 +116,44 @@ pub async fn passages(
     };
     let hits = match shared.index.search(&query).await {
         Err(StoreError::Damaged { .. }) => {
-            emitter.notice("The index was damaged; it is rebuilt from your documents, which are unharmed.").await;
+            emitter
+                .notice(
+                    "The index was damaged; it is rebuilt from your documents, which are unharmed.",
+                )
+                .await;
             indexing::catch_up(shared, emitter).await?;
             shared.index.search(&query).await
         }
         searched => searched,
     };
     let hits = hits.map_err(Failure::from)?;
-    Ok(Found { hits, mode, limitation })
+    Ok(Found {
+        hits,
+        mode,
+        limitation,
+    })
 }
 
 /// The query's embedding, or why there is none. A broken embedder does not stop a search by words.
-async fn embed_query(shared: &Arc<Shared>, query: &str) -> Result<(Option<Vec<f32>>, Option<String>), Failure> {
+async fn embed_query(
+    shared: &Arc<Shared>,
+    query: &str,
+) -> Result<(Option<Vec<f32>>, Option<String>), Failure> {
     let Some(embedder) = shared.models.embedder(&shared.index).await? else {
-        return Ok((None, Some("No embedder is installed: searching by words only.".to_owned())));
+        return Ok((
+            None,
+            Some("No embedder is installed: searching by words only.".to_owned()),
+        ));
     };
     match embedder.embed(vec![query.to_owned()]).await {
         Ok(embeddings) => Ok((embeddings.vectors.into_iter().next(), None)),
-        Err(error) => Ok((None, Some(format!("Searching by words only: {}", failure::of_engine(error))))),
+        Err(error) => Ok((
+            None,
+            Some(format!(
+                "Searching by words only: {}",
+                failure::of_engine(error)
+            )),
+        )),
     }
 }
 
@@ -131,8 +166,12 @@ pub fn can_answer(question: &str, hits: &[Hit]) -> bool {
     let wanted = words::content_words(question);
     hits.iter().any(|hit| {
         let cosine = hit.cosine.unwrap_or(0.0);
-        let covered = words::coverage(&wanted, &format!("{} {} {}", hit.title, hit.heading_path.join(" "), hit.text));
-        let by_words = covered >= SUPPORTING_COVERAGE && (hit.cosine.is_none() || cosine >= SUPPORTING_COSINE_WITH_WORDS);
+        let covered = words::coverage(
+            &wanted,
+            &format!("{} {} {}", hit.title, hit.heading_path.join(" "), hit.text),
+        );
+        let by_words = covered >= SUPPORTING_COVERAGE
+            && (hit.cosine.is_none() || cosine >= SUPPORTING_COSINE_WITH_WORDS);
         cosine >= SUPPORTING_COSINE || by_words
     })
 }
@@ -151,6 +190,10 @@ pub fn citation(hit: &Hit, origin: Origin) -> Citation {
         quote: hit.text.clone(),
         passage: String::new(),
         origin,
-        scores: Scores { relevance: hit.relevance_score, cosine: hit.cosine, bm25: hit.bm25 },
+        scores: Scores {
+            relevance: hit.relevance_score,
+            cosine: hit.cosine,
+            bm25: hit.bm25,
+        },
     }
 }

@@ -12,5 +12,10 @@ use tokio::runtime::{Builder, Runtime};
 /// # Errors
 /// When the system gives no threads.
 pub fn build() -> std::io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(2).max_blocking_threads(8).thread_name("satchel").enable_all().build()
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_name("satchel")
+        .enable_all()
+        .build()
 }

@@ -36,7 +36,9 @@ pub struct Scan {
 }
 
 /// Endings of formats that Satchel reads, beside everything that is text by its bytes.
-const READABLE: [&str; 9] = ["pdf", "docx", "html", "htm", "xhtml", "md", "markdown", "txt", "csv"];
+const READABLE: [&str; 9] = [
+    "pdf", "docx", "html", "htm", "xhtml", "md", "markdown", "txt", "csv",
+];
 
 /// Endings that are text by their bytes but never a person's documents.
 const NOISE: [&str; 8] = ["lock", "map", "min.js", "svg", "ics", "pem", "key", "crt"];
@@ -62,7 +64,12 @@ pub fn scan(paths: &[PathBuf], cancelled: &dyn Fn() -> bool, found: &mut dyn FnM
     scan
 }
 
-fn walk(folder: &Path, scan: &mut Scan, cancelled: &dyn Fn() -> bool, found: &mut dyn FnMut(usize)) {
+fn walk(
+    folder: &Path,
+    scan: &mut Scan,
+    cancelled: &dyn Fn() -> bool,
+    found: &mut dyn FnMut(usize),
+) {
     let walk = WalkBuilder::new(folder)
         .follow_links(false)
         .require_git(false)
@@ -87,18 +94,31 @@ fn walk(folder: &Path, scan: &mut Scan, cancelled: &dyn Fn() -> bool, found: &mu
 fn consider(path: &Path, scan: &mut Scan) {
     // Metadata of what a link points to: a link to a document is a document, a link to a folder is
     // not walked, a broken one is left out.
-    let Ok(facts) = std::fs::metadata(path) else { return };
+    let Ok(facts) = std::fs::metadata(path) else {
+        return;
+    };
     if !facts.is_file() {
         return;
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
     let readable = READABLE.contains(&ending)
-        || (!NOISE.iter().any(|noise| name.ends_with(&format!(".{noise}"))) && looks_like_a_document(path));
+        || (!NOISE
+            .iter()
+            .any(|noise| name.ends_with(&format!(".{noise}")))
+            && looks_like_a_document(path));
     if readable {
         scan.files.push(found_file(path, &facts));
     } else {
-        let what = if ending.is_empty() { name } else { format!(".{ending}") };
+        let what = if ending.is_empty() {
+            name
+        } else {
+            format!(".{ending}")
+        };
         *scan.skipped.entry(what).or_default() += 1;
     }
 }
@@ -106,7 +126,9 @@ fn consider(path: &Path, scan: &mut Scan) {
 /// Whether the first bytes are those of a PDF or of text.
 fn looks_like_a_document(path: &Path) -> bool {
     let mut head = Vec::new();
-    let Ok(file) = std::fs::File::open(path) else { return true };
+    let Ok(file) = std::fs::File::open(path) else {
+        return true;
+    };
     if file.take(1024).read_to_end(&mut head).is_err() {
         // The import will say why it cannot be read.
         return true;
@@ -127,14 +149,24 @@ fn found_file(path: &Path, facts: &Metadata) -> FoundFile {
         .modified()
         .ok()
         .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-    FoundFile { path: path.to_path_buf(), size_bytes: facts.len(), mtime_ms }
+        .map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        });
+    FoundFile {
+        path: path.to_path_buf(),
+        size_bytes: facts.len(),
+        mtime_ms,
+    }
 }
 
 fn words_of(error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file or folder; check the spelling".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "you may not read it; change its permissions".to_owned(),
+        std::io::ErrorKind::NotFound => {
+            "there is no such file or folder; check the spelling".to_owned()
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "you may not read it; change its permissions".to_owned()
+        }
         _ => error.to_string(),
     }
 }
@@ -142,7 +174,9 @@ fn words_of(error: &std::io::Error) -> String {
 fn folder_of(error: &ignore::Error) -> Option<PathBuf> {
     match error {
         ignore::Error::WithPath { path, .. } => Some(path.clone()),
-        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => folder_of(err),
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
+            folder_of(err)
+        }
         ignore::Error::Partial(errors) => errors.iter().find_map(folder_of),
         _ => None,
     }
@@ -153,7 +187,10 @@ mod tests {
     use super::*;
 
     fn names(scan: &Scan, root: &Path) -> Vec<String> {
-        scan.files.iter().map(|f| f.path.strip_prefix(root).unwrap().display().to_string()).collect()
+        scan.files
+            .iter()
+            .map(|f| f.path.strip_prefix(root).unwrap().display().to_string())
+            .collect()
     }
 
     fn tree(files: &[(&str, &[u8])]) -> tempfile::TempDir {
@@ -178,7 +215,10 @@ mod tests {
             ("main.rs", b"fn main() {}"),
         ]);
         let scan = scan(&[dir.path().to_path_buf()], &|| false, &mut |_| ());
-        assert_eq!(names(&scan, dir.path()), ["a/notes.md", "main.rs", "scan.dat"]);
+        assert_eq!(
+            names(&scan, dir.path()),
+            ["a/notes.md", "main.rs", "scan.dat"]
+        );
         assert_eq!(scan.skipped.get(".jpeg"), Some(&1));
         assert_eq!(scan.folders, [dir.path()]);
     }
@@ -190,7 +230,11 @@ mod tests {
         let scan = scan(&paths, &|| false, &mut |_| ());
         assert_eq!(scan.files.len(), 1);
         assert_eq!(scan.unreadable.len(), 1);
-        assert!(scan.unreadable[0].1.contains("no such file"), "{:?}", scan.unreadable);
+        assert!(
+            scan.unreadable[0].1.contains("no such file"),
+            "{:?}",
+            scan.unreadable
+        );
     }
 
     #[cfg(unix)]

@@ -32,7 +32,10 @@ impl SocketServer {
     /// When the folder cannot be made private or the socket not be bound.
     pub fn start(path: &Path, backend: Backend) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)?;
             std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
         }
         match std::fs::remove_file(path) {
@@ -42,7 +45,10 @@ impl SocketServer {
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         let task = tokio::spawn(accept(listener, backend)).abort_handle();
-        Ok(Self { path: path.to_path_buf(), task })
+        Ok(Self {
+            path: path.to_path_buf(),
+            task,
+        })
     }
 }
 
@@ -76,14 +82,23 @@ async fn serve(stream: UnixStream, backend: Backend) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut line = String::new();
-    if (&mut reader).take(MAX_COMMAND_BYTES).read_line(&mut line).await.is_err() || line.is_empty() {
+    if (&mut reader)
+        .take(MAX_COMMAND_BYTES)
+        .read_line(&mut line)
+        .await
+        .is_err()
+        || line.is_empty()
+    {
         return;
     }
     let mut events = match serde_json::from_str::<Command>(&line) {
         Ok(command) => backend.submit(command),
         Err(error) => {
-            let failure = Failure::new(FailureKind::Usage, format!("the other Satchel process does not know this command: {error}"))
-                .with_hint("It may be of another version: close it and try again.");
+            let failure = Failure::new(
+                FailureKind::Usage,
+                format!("the other Satchel process does not know this command: {error}"),
+            )
+            .with_hint("It may be of another version: close it and try again.");
             drop(write_event(&mut writer, &Event::Failed(failure)).await);
             return;
         }
@@ -117,7 +132,9 @@ pub struct Client {
 impl Client {
     /// Whether a process answers at `path`.
     pub async fn connect(path: &Path) -> Option<Self> {
-        UnixStream::connect(path).await.ok().map(|_| Self { path: path.to_path_buf() })
+        UnixStream::connect(path).await.ok().map(|_| Self {
+            path: path.to_path_buf(),
+        })
     }
 
     /// Sends a command.
@@ -126,8 +143,10 @@ impl Client {
     /// When the process has gone meanwhile.
     pub async fn submit(&self, command: Command) -> Result<EventStream, Failure> {
         let gone = |error: io::Error| {
-            Failure::general(format!("the Satchel process that has this workspace open cannot be reached: {error}"))
-                .with_hint("Run the command again.")
+            Failure::general(format!(
+                "the Satchel process that has this workspace open cannot be reached: {error}"
+            ))
+            .with_hint("Run the command again.")
         };
         let mut stream = UnixStream::connect(&self.path).await.map_err(gone)?;
         let mut line = serde_json::to_vec(&command).map_err(|error| gone(error.into()))?;
@@ -142,7 +161,9 @@ impl Client {
                     () = emitter.cancelled() => return,
                 };
                 let Ok(Some(line)) = line else { return };
-                let Ok(event) = serde_json::from_str(&line) else { return };
+                let Ok(event) = serde_json::from_str(&line) else {
+                    return;
+                };
                 emitter.send(event).await;
             }
         });

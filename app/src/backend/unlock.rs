@@ -42,7 +42,9 @@ pub struct Unlock {
 
 impl fmt::Debug for Unlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unlock").field("new_key", &self.new_key).finish_non_exhaustive()
+        f.debug_struct("Unlock")
+            .field("new_key", &self.new_key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,7 +54,10 @@ impl fmt::Debug for Unlock {
 ///
 /// # Errors
 /// When the key cannot be had or the workspace not be opened.
-pub fn open_workspace(dirs: &DataDirs, unlock: Unlock) -> Result<(Workspace, Vec<String>), Failure> {
+pub fn open_workspace(
+    dirs: &DataDirs,
+    unlock: Unlock,
+) -> Result<(Workspace, Vec<String>), Failure> {
     private_folder(&dirs.data)?;
     private_folder(&dirs.index)?;
     let mut notices = Vec::new();
@@ -67,18 +72,26 @@ pub fn open_workspace(dirs: &DataDirs, unlock: Unlock) -> Result<(Workspace, Vec
     let found = workspace::list(&workspaces).map_err(|error| failure::of_open(&error))?;
     let opened = match found.first() {
         Some(found) => {
-            let (opened, report) = Workspace::open(&found.path, &key).map_err(|error| failure::of_open(&error))?;
+            let (opened, report) =
+                Workspace::open(&found.path, &key).map_err(|error| failure::of_open(&error))?;
             notices.extend(report.words());
             opened
         }
-        None => Workspace::create_in(&workspaces, &key, "My papers").map_err(|error| failure::of_open(&error))?,
+        None => Workspace::create_in(&workspaces, &key, "My papers")
+            .map_err(|error| failure::of_open(&error))?,
     };
     Ok((opened, notices))
 }
 
-fn make_key(dirs: &DataDirs, store: &KeyStore, unlock: &Unlock, notices: &mut Vec<String>) -> Result<DataKey, Failure> {
+fn make_key(
+    dirs: &DataDirs,
+    store: &KeyStore,
+    unlock: &Unlock,
+    notices: &mut Vec<String>,
+) -> Result<DataKey, Failure> {
     // A workspace without its key cannot be opened by a new one: making one would only hide the loss.
-    let orphaned = std::fs::read_dir(dirs.data.join("workspaces")).is_ok_and(|mut entries| entries.next().is_some());
+    let orphaned = std::fs::read_dir(dirs.data.join("workspaces"))
+        .is_ok_and(|mut entries| entries.next().is_some());
     if orphaned {
         return Err(Failure::new(
             FailureKind::Locked,
@@ -114,10 +127,18 @@ fn ask_until_right(store: &KeyStore, unlock: &Unlock) -> Result<DataKey, Failure
     // Three tries at a terminal, as login does; a file gives the same answer each time and is asked once.
     let mut last = None;
     for attempt in 0..3 {
-        let words = if attempt == 0 { "Passphrase of your documents" } else { "That is not it. Passphrase" };
-        let Some(passphrase) = (unlock.ask)(words) else { break };
+        let words = if attempt == 0 {
+            "Passphrase of your documents"
+        } else {
+            "That is not it. Passphrase"
+        };
+        let Some(passphrase) = (unlock.ask)(words) else {
+            break;
+        };
         match store.unlock(Some(&passphrase)) {
-            Err(KeyError::WrongPassphrase) => last = Some(failure::of_key(KeyError::WrongPassphrase)),
+            Err(KeyError::WrongPassphrase) => {
+                last = Some(failure::of_key(KeyError::WrongPassphrase))
+            }
             other => return other.map_err(failure::of_key),
         }
     }
@@ -125,14 +146,24 @@ fn ask_until_right(store: &KeyStore, unlock: &Unlock) -> Result<DataKey, Failure
 }
 
 fn passphrase_needed() -> Failure {
-    Failure::new(FailureKind::Locked, "the documents are locked by a passphrase, and nobody can be asked for it here")
-        .with_hint("Put it into a file and name that in SATCHEL_PASSPHRASE_FILE, or run in a terminal.")
+    Failure::new(
+        FailureKind::Locked,
+        "the documents are locked by a passphrase, and nobody can be asked for it here",
+    )
+    .with_hint("Put it into a file and name that in SATCHEL_PASSPHRASE_FILE, or run in a terminal.")
 }
 
 /// Makes a folder that only the user can enter.
 fn private_folder(path: &Path) -> Result<(), Failure> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
-        Failure::general(format!("cannot make the folder {}: {error}", path.display()))
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| {
+            Failure::general(format!(
+                "cannot make the folder {}: {error}",
+                path.display()
+            ))
             .with_hint("Check its permissions, or name another one with --data-dir.")
-    })
+        })
 }

@@ -17,7 +17,10 @@ const STOP_WORDS: &str = " a about after all also am an and any are as at be bec
 /// The distinct words of `text` that carry meaning, lower-cased and cut to their stem.
 #[must_use]
 pub fn content_words(text: &str) -> HashSet<String> {
-    words(text).filter(|word| !is_stop_word(word)).map(|word| stem(&word)).collect()
+    words(text)
+        .filter(|word| !is_stop_word(word))
+        .map(|word| stem(&word))
+        .collect()
 }
 
 /// The numbers in `text`, without separators of thousands: `3,227.88` and `3227.88` are the same.
@@ -55,11 +58,15 @@ pub fn sentences(text: &str) -> Vec<Range<usize>> {
         let ends = match character {
             // A heading stands for itself; so does each item and row.
             '\n' if text[start..at].trim_start().starts_with('#') => true,
-            '\n' => next.is_none_or(|next| next == '\n' || matches!(next, '-' | '*' | '|' | '#' | '>') || next.is_ascii_digit()),
+            '\n' => next.is_none_or(|next| {
+                next == '\n' || matches!(next, '-' | '*' | '|' | '#' | '>') || next.is_ascii_digit()
+            }),
             '。' | '！' | '？' => true,
             '.' => next.is_none_or(char::is_whitespace) && !ends_in_abbreviation(&text[start..at]),
             '!' | '?' => next.is_none_or(char::is_whitespace),
-            '"' | '”' | ')' => matches!(previous, '.' | '!' | '?') && next.is_none_or(char::is_whitespace),
+            '"' | '”' | ')' => {
+                matches!(previous, '.' | '!' | '?') && next.is_none_or(char::is_whitespace)
+            }
             _ => false,
         };
         if ends {
@@ -82,7 +89,9 @@ pub fn best_sentence(passage: &str, wanted: &HashSet<String>) -> Range<usize> {
         // The earlier one wins a tie.
         score(a).total_cmp(&score(b)).then(j.cmp(i))
     });
-    let Some((mut index, range)) = best else { return 0..passage.len() };
+    let Some((mut index, range)) = best else {
+        return 0..passage.len();
+    };
     let mut range = range.clone();
     while range.len() < 40 && index + 1 < all.len() {
         index += 1;
@@ -99,7 +108,9 @@ fn shared(wanted: &HashSet<String>, sentence: &str) -> f32 {
 }
 
 fn words(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
 }
 
 fn is_stop_word(word: &str) -> bool {
@@ -109,7 +120,11 @@ fn is_stop_word(word: &str) -> bool {
 /// Cuts the commonest English endings; numbers and short words stay.
 fn stem(word: &str) -> String {
     if word.len() < 5 || !word.is_ascii() || word.bytes().any(|b| b.is_ascii_digit()) {
-        return word.strip_suffix('s').filter(|rest| rest.len() > 2 && !rest.ends_with('s')).unwrap_or(word).to_owned();
+        return word
+            .strip_suffix('s')
+            .filter(|rest| rest.len() > 2 && !rest.ends_with('s'))
+            .unwrap_or(word)
+            .to_owned();
     }
     for ending in ["ingly", "edly", "ing", "ies", "ied", "ed", "es", "ly", "s"] {
         if let Some(rest) = word.strip_suffix(ending).filter(|rest| rest.len() >= 3) {
@@ -120,10 +135,28 @@ fn stem(word: &str) -> String {
 }
 
 fn ends_in_abbreviation(before: &str) -> bool {
-    let word = before.rsplit(|c: char| c.is_whitespace() || c == '(').next().unwrap_or("");
+    let word = before
+        .rsplit(|c: char| c.is_whitespace() || c == '(')
+        .next()
+        .unwrap_or("");
     let single = word.chars().count() == 1 && word.chars().all(char::is_uppercase);
     let inner_dot = word.contains('.') && word.len() <= 5;
-    let known = matches!(word.to_lowercase().as_str(), "mr" | "mrs" | "ms" | "dr" | "prof" | "no" | "vs" | "fig" | "st" | "approx" | "est" | "inc" | "ltd" | "jr");
+    let known = matches!(
+        word.to_lowercase().as_str(),
+        "mr" | "mrs"
+            | "ms"
+            | "dr"
+            | "prof"
+            | "no"
+            | "vs"
+            | "fig"
+            | "st"
+            | "approx"
+            | "est"
+            | "inc"
+            | "ltd"
+            | "jr"
+    );
     single || inner_dot || known
 }
 
@@ -141,16 +174,29 @@ mod tests {
     use super::*;
 
     fn split(text: &str) -> Vec<&str> {
-        sentences(text).into_iter().map(|range| &text[range]).collect()
+        sentences(text)
+            .into_iter()
+            .map(|range| &text[range])
+            .collect()
     }
 
     #[test]
     fn sentences_keep_numbers_and_abbreviations_whole() {
         assert_eq!(
-            split("Dr. Smith paid 3.5 million. The U.S. office (est. 1990) closed! Why?  \n\nNext."),
-            ["Dr. Smith paid 3.5 million.", "The U.S. office (est. 1990) closed!", "Why?", "Next."]
+            split(
+                "Dr. Smith paid 3.5 million. The U.S. office (est. 1990) closed! Why?  \n\nNext."
+            ),
+            [
+                "Dr. Smith paid 3.5 million.",
+                "The U.S. office (est. 1990) closed!",
+                "Why?",
+                "Next."
+            ]
         );
-        assert_eq!(split("- one\n- two\nmore of two"), ["- one", "- two\nmore of two"]);
+        assert_eq!(
+            split("- one\n- two\nmore of two"),
+            ["- one", "- two\nmore of two"]
+        );
         assert!(split("   ").is_empty());
     }
 
@@ -166,6 +212,9 @@ mod tests {
     fn the_best_sentence_is_exact_text() {
         let passage = "The house was built in 1931. The roof was renewed in 2004 by a firm from Kiel. It has a garden.";
         let range = best_sentence(passage, &content_words("When was the roof renewed?"));
-        assert_eq!(&passage[range], "The roof was renewed in 2004 by a firm from Kiel.");
+        assert_eq!(
+            &passage[range],
+            "The roof was renewed in 2004 by a firm from Kiel."
+        );
     }
 }

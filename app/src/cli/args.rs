@@ -20,7 +20,7 @@ use crate::message::SearchMode;
         Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 offline, 5 locked, 6 no space, 130 stopped by Ctrl-C.\n\
         Data goes to stdout, messages to stderr. Without a command, the window opens."
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// Options of every command.
     #[command(flatten)]
     pub global: Global,
@@ -31,7 +31,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
-pub struct Global {
+pub(crate) struct Global {
     /// Keep all data below this folder instead of the usual places
     #[arg(long, global = true, env = "SATCHEL_HOME", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -54,12 +54,14 @@ pub struct Global {
 
 /// Commands.
 #[derive(Debug, Subcommand)]
-pub enum CliCommand {
+pub(crate) enum CliCommand {
     /// Open the window
     Open,
     /// Import files and folders, and keep them up to date when run again
-    #[command(after_help = "Reads Markdown, text, HTML, PDF, DOCX, CSV and source code. Folders are searched with the rules of\n\
-        .gitignore, .ignore and .satchelignore. Run it again to bring in changes: unchanged files are not read.")]
+    #[command(
+        after_help = "Reads Markdown, text, HTML, PDF, DOCX, CSV and source code. Folders are searched with the rules of\n\
+        .gitignore, .ignore and .satchelignore. Run it again to bring in changes: unchanged files are not read."
+    )]
     Import {
         /// Files or folders
         #[arg(required = true)]
@@ -152,7 +154,7 @@ pub enum CliCommand {
 
 /// What to do with documents.
 #[derive(Debug, Subcommand)]
-pub enum DocumentsAction {
+pub(crate) enum DocumentsAction {
     /// List them
     List,
     /// Remove documents from the workspace; the files they came from stay
@@ -165,7 +167,7 @@ pub enum DocumentsAction {
 
 /// What to do with models.
 #[derive(Debug, Subcommand)]
-pub enum ModelsAction {
+pub(crate) enum ModelsAction {
     /// List the installed ones
     List,
     /// List models worth having, with size and memory
@@ -187,7 +189,7 @@ pub enum ModelsAction {
 
 /// What to do with the key.
 #[derive(Debug, Subcommand)]
-pub enum KeyAction {
+pub(crate) enum KeyAction {
     /// Say where it is kept
     Status,
     /// Lock it by a passphrase (asked for, or in the file that SATCHEL_NEW_PASSPHRASE_FILE names)
@@ -200,7 +202,7 @@ pub enum KeyAction {
 
 /// Kinds of workers.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum WorkerKind {
+pub(crate) enum WorkerKind {
     /// Runs one model.
     Inference,
     /// Reads documents.

@@ -14,14 +14,29 @@ use crate::message::{Command, Failure, FailureKind, Reply};
 ///
 /// # Errors
 /// When the first question already fails in a way that will repeat: no model, a locked workspace.
-pub async fn run(connection: &Connection, printer: &Printer, chat: Option<String>) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(
+    connection: &Connection,
+    printer: &Printer,
+    chat: Option<String>,
+) -> Result<ExitCode, Failure> {
     let mut chat = chat;
     if is_interactive() {
         printer.message("Ask about your documents. Ctrl-C stops an answer; an empty line or Ctrl-D ends the chat.");
     }
     loop {
-        let Some(question) = next_question().await else { return Ok(ExitCode::SUCCESS) };
-        match perform(connection, Command::Ask { question, thread: chat.clone() }, printer).await {
+        let Some(question) = next_question().await else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        match perform(
+            connection,
+            Command::Ask {
+                question,
+                thread: chat.clone(),
+            },
+            printer,
+        )
+        .await
+        {
             Ok(reply) => {
                 if let Reply::Answered(report) = &reply {
                     chat = Some(report.thread.clone());
@@ -29,8 +44,12 @@ pub async fn run(connection: &Connection, printer: &Printer, chat: Option<String
                 printer.reply(&reply);
             }
             // A stopped answer is what the user wanted; the chat goes on.
-            Err(failure) if failure.kind == FailureKind::Cancelled && is_interactive() => printer.message("\nStopped."),
-            Err(failure) if is_interactive() && failure.kind != FailureKind::NotFound => printer.failure(&failure),
+            Err(failure) if failure.kind == FailureKind::Cancelled && is_interactive() => {
+                printer.message("\nStopped.")
+            }
+            Err(failure) if is_interactive() && failure.kind != FailureKind::NotFound => {
+                printer.failure(&failure)
+            }
             Err(failure) => return Err(failure),
         }
     }

@@ -13,7 +13,7 @@ use crate::message::{Failure, FailureKind};
 ///
 /// # Errors
 /// When there is no key yet, it cannot be had, or the new place refuses it; the old place keeps it then.
-pub fn run(action: &KeyAction, dirs: &DataDirs, printer: &Printer) -> Result<(), Failure> {
+pub(crate) fn run(action: &KeyAction, dirs: &DataDirs, printer: &Printer) -> Result<(), Failure> {
     let store = KeyStore::open(&dirs.data.join("keys")).map_err(failure::of_key)?;
     let status = store.status().map_err(failure::of_key)?;
     let target = match action {
@@ -32,7 +32,8 @@ pub fn run(action: &KeyAction, dirs: &DataDirs, printer: &Printer) -> Result<(),
         }
         KeyStatus::Passphrase => {
             let ask = passphrase::asker();
-            let given = ask("Passphrase of your documents").ok_or_else(|| failure::of_key(KeyError::PassphraseNeeded))?;
+            let given = ask("Passphrase of your documents")
+                .ok_or_else(|| failure::of_key(KeyError::PassphraseNeeded))?;
             store.unlock(Some(&given)).map_err(failure::of_key)?
         }
         _ => store.unlock(None).map_err(failure::of_key)?,
@@ -40,7 +41,8 @@ pub fn run(action: &KeyAction, dirs: &DataDirs, printer: &Printer) -> Result<(),
     let target = match target {
         Some(target) => target,
         None => KeyStorage::Passphrase(
-            passphrase::new_passphrase().ok_or_else(|| failure::of_key(KeyError::PassphraseNeeded))?,
+            passphrase::new_passphrase()
+                .ok_or_else(|| failure::of_key(KeyError::PassphraseNeeded))?,
         ),
     };
     store.change(&key, target).map_err(failure::of_key)?;

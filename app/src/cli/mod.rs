@@ -61,10 +61,17 @@ fn start(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
         CliCommand::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "satchel", &mut std::io::stdout());
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "satchel",
+                &mut std::io::stdout(),
+            );
             return Ok(ExitCode::SUCCESS);
         }
-        CliCommand::Models { action: Some(ModelsAction::Catalog) } => {
+        CliCommand::Models {
+            action: Some(ModelsAction::Catalog),
+        } => {
             printer.catalog();
             return Ok(ExitCode::SUCCESS);
         }
@@ -74,9 +81,11 @@ fn start(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
         }
         _ => {}
     }
-    let mut settings = Settings::load(&dirs.config_file).map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))?;
+    let mut settings = Settings::load(&dirs.config_file)
+        .map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))?;
     settings.offline |= cli.global.offline;
-    let runtime = runtime::build().map_err(|error| Failure::general(format!("no threads can be started: {error}")))?;
+    let runtime = runtime::build()
+        .map_err(|error| Failure::general(format!("no threads can be started: {error}")))?;
     if matches!(command, CliCommand::Open) {
         return crate::ui::run(&runtime, dirs, settings, unlock()).map(|()| ExitCode::SUCCESS);
     }
@@ -99,12 +108,19 @@ fn start(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
 }
 
 /// Commands about models go to the process that uses them, if there is one; they need no documents and no key.
-async fn about_models(dirs: &DataDirs, settings: &Settings, command: Command, printer: &Printer) -> Result<ExitCode, Failure> {
+async fn about_models(
+    dirs: &DataDirs,
+    settings: &Settings,
+    command: Command,
+    printer: &Printer,
+) -> Result<ExitCode, Failure> {
     let events = match Client::connect(&dirs.socket).await {
         Some(client) => client.submit(command).await?,
         None => {
             let host = Arc::new(ModelHost::open(dirs, settings)?);
-            jobs::run(move |emitter| async move { model_host::carry_out(&host, command, &emitter).await })
+            jobs::run(move |emitter| async move {
+                model_host::carry_out(&host, command, &emitter).await
+            })
         }
     };
     printer.reply(&follow(events, printer).await?);
@@ -113,7 +129,10 @@ async fn about_models(dirs: &DataDirs, settings: &Settings, command: Command, pr
 
 /// How the command line comes by a passphrase.
 fn unlock() -> Unlock {
-    Unlock { ask: passphrase::asker(), new_key: NewKey::Automatic }
+    Unlock {
+        ask: passphrase::asker(),
+        new_key: NewKey::Automatic,
+    }
 }
 
 async fn carry_out(
@@ -124,7 +143,9 @@ async fn carry_out(
 ) -> Result<ExitCode, Failure> {
     let command = match command {
         CliCommand::Chat { list: true, .. } => Command::Threads,
-        CliCommand::Chat { show: Some(thread), .. } => Command::Thread { thread },
+        CliCommand::Chat {
+            show: Some(thread), ..
+        } => Command::Thread { thread },
         CliCommand::Chat { chat, .. } => return chat::run(connection, printer, chat).await,
         CliCommand::Try => return sample::run(connection, dirs, printer).await,
         other => backend_command(other)?,
@@ -136,23 +157,39 @@ async fn carry_out(
 
 fn backend_command(command: CliCommand) -> Result<Command, Failure> {
     Ok(match command {
-        CliCommand::Import { paths, prune, no_embeddings } => {
-            Command::Import { paths: absolute(&paths)?, prune, skip_embeddings: no_embeddings }
-        }
+        CliCommand::Import {
+            paths,
+            prune,
+            no_embeddings,
+        } => Command::Import {
+            paths: absolute(&paths)?,
+            prune,
+            skip_embeddings: no_embeddings,
+        },
         CliCommand::Index => Command::Index,
-        CliCommand::Ask { question, chat } => Command::Ask { question: words(question)?, thread: chat },
-        CliCommand::Search { query, limit, mode } => {
-            Command::Search { query: words(query)?, limit: limit as usize, mode: mode.into() }
-        }
-        CliCommand::Documents { action: Some(DocumentsAction::Remove { documents }) } => {
-            Command::RemoveDocuments { documents }
-        }
+        CliCommand::Ask { question, chat } => Command::Ask {
+            question: words(question)?,
+            thread: chat,
+        },
+        CliCommand::Search { query, limit, mode } => Command::Search {
+            query: words(query)?,
+            limit: limit as usize,
+            mode: mode.into(),
+        },
+        CliCommand::Documents {
+            action: Some(DocumentsAction::Remove { documents }),
+        } => Command::RemoveDocuments { documents },
         CliCommand::Documents { .. } => Command::Documents,
         CliCommand::Show { reference } => Command::Show { reference },
-        CliCommand::Models { action: Some(ModelsAction::Import { path, quantisation }) } => {
-            Command::ImportModel { path: absolute(&[path])?.remove(0), quantisation }
-        }
-        CliCommand::Models { action: Some(ModelsAction::Remove { model }) } => Command::RemoveModel { model },
+        CliCommand::Models {
+            action: Some(ModelsAction::Import { path, quantisation }),
+        } => Command::ImportModel {
+            path: absolute(&[path])?.remove(0),
+            quantisation,
+        },
+        CliCommand::Models {
+            action: Some(ModelsAction::Remove { model }),
+        } => Command::RemoveModel { model },
         CliCommand::Models { .. } => Command::Models,
         CliCommand::Status => Command::Status,
         CliCommand::Doctor => Command::Doctor,
@@ -170,7 +207,11 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
 ///
 /// # Errors
 /// The command's failure, or [`FailureKind::Cancelled`].
-async fn perform(connection: &Connection, command: Command, printer: &Printer) -> Result<Reply, Failure> {
+async fn perform(
+    connection: &Connection,
+    command: Command,
+    printer: &Printer,
+) -> Result<Reply, Failure> {
     let events = connection.submit(command).await?;
     follow(events, printer).await
 }
@@ -204,8 +245,10 @@ async fn follow(mut events: jobs::EventStream, printer: &Printer) -> Result<Repl
             }
             None => {
                 progress.clear();
-                return Err(Failure::general("the Satchel process that was doing this ended before it was done")
-                    .with_hint("Run the command again; what was saved is safe."));
+                return Err(Failure::general(
+                    "the Satchel process that was doing this ended before it was done",
+                )
+                .with_hint("Run the command again; what was saved is safe."));
             }
         }
     }
@@ -215,11 +258,18 @@ async fn follow(mut events: jobs::EventStream, printer: &Printer) -> Result<Repl
 fn exit_code(reply: &Reply) -> ExitCode {
     match reply {
         Reply::Imported(report)
-            if !report.failed.is_empty() && report.added + report.updated + report.unchanged + report.duplicates == 0 =>
+            if !report.failed.is_empty()
+                && report.added + report.updated + report.unchanged + report.duplicates == 0 =>
         {
             ExitCode::FAILURE
         }
-        Reply::Doctor(findings) if findings.iter().any(|f| f.level == crate::message::Level::Problem) => ExitCode::FAILURE,
+        Reply::Doctor(findings)
+            if findings
+                .iter()
+                .any(|f| f.level == crate::message::Level::Problem) =>
+        {
+            ExitCode::FAILURE
+        }
         _ => ExitCode::SUCCESS,
     }
 }
@@ -234,16 +284,28 @@ fn words(words: Vec<String>) -> Result<String, Failure> {
     std::io::stdin()
         .take(1 << 20)
         .read_to_string(&mut text)
-        .map_err(|error| Failure::new(FailureKind::Usage, format!("cannot read the question from stdin: {error}")))?;
+        .map_err(|error| {
+            Failure::new(
+                FailureKind::Usage,
+                format!("cannot read the question from stdin: {error}"),
+            )
+        })?;
     Ok(text)
 }
 
 fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     // Canonical where it exists, so that one file has one name; a path that does not is reported by the import.
     let full = |path: &PathBuf| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path));
-    paths.iter().map(full).collect::<std::io::Result<_>>().map_err(|error| {
-        Failure::new(FailureKind::NotFound, format!("the current folder cannot be found: {error}"))
-    })
+    paths
+        .iter()
+        .map(full)
+        .collect::<std::io::Result<_>>()
+        .map_err(|error| {
+            Failure::new(
+                FailureKind::NotFound,
+                format!("the current folder cannot be found: {error}"),
+            )
+        })
 }
 
 /// Whether the program talks to a person.
@@ -255,9 +317,18 @@ fn start_logs(global: &Global) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
-        (false, 1) => "satchel_app=info,satchel_sync=info,satchel_vector=info,satchel_inference=info,satchel_models=info,warn",
-        _ => "satchel_app=trace,satchel_sync=debug,satchel_vector=debug,satchel_inference=debug,satchel_models=debug,info",
+        (false, 1) => {
+            "satchel_app=info,satchel_sync=info,satchel_vector=info,satchel_inference=info,satchel_models=info,warn"
+        }
+        _ => {
+            "satchel_app=trace,satchel_sync=debug,satchel_vector=debug,satchel_inference=debug,satchel_models=debug,info"
+        }
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SATCHEL_LOG").unwrap_or_else(|_| level.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(!global.no_color && std::io::stderr().is_terminal()).init();
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("SATCHEL_LOG").unwrap_or_else(|_| level.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(!global.no_color && std::io::stderr().is_terminal())
+        .init();
 }

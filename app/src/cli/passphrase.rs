@@ -11,18 +11,22 @@ use satchel_sync::keys::Passphrase;
 use crate::backend::unlock::AskPassphrase;
 
 /// The variable that names a file with the passphrase.
-pub const FILE_VARIABLE: &str = "SATCHEL_PASSPHRASE_FILE";
+pub(crate) const FILE_VARIABLE: &str = "SATCHEL_PASSPHRASE_FILE";
 /// The variable that names a file with a new passphrase.
-pub const NEW_FILE_VARIABLE: &str = "SATCHEL_NEW_PASSPHRASE_FILE";
+pub(crate) const NEW_FILE_VARIABLE: &str = "SATCHEL_NEW_PASSPHRASE_FILE";
 
 /// Asks the file first, once, then the terminal.
 #[must_use]
-pub fn asker() -> AskPassphrase {
+pub(crate) fn asker() -> AskPassphrase {
     let file_was_asked = AtomicBool::new(false);
     Arc::new(move |words| {
         if std::env::var_os(FILE_VARIABLE).is_some() {
             // A wrong passphrase in the file stays wrong: do not ask it again.
-            return if file_was_asked.swap(true, Ordering::Relaxed) { None } else { from_file(FILE_VARIABLE) };
+            return if file_was_asked.swap(true, Ordering::Relaxed) {
+                None
+            } else {
+                from_file(FILE_VARIABLE)
+            };
         }
         from_terminal(words)
     })
@@ -30,7 +34,7 @@ pub fn asker() -> AskPassphrase {
 
 /// A new passphrase: from its file, or typed twice.
 #[must_use]
-pub fn new_passphrase() -> Option<Passphrase> {
+pub(crate) fn new_passphrase() -> Option<Passphrase> {
     if std::env::var_os(NEW_FILE_VARIABLE).is_some() {
         return from_file(NEW_FILE_VARIABLE);
     }
@@ -51,9 +55,14 @@ fn from_file(variable: &str) -> Option<Passphrase> {
     let path = std::env::var_os(variable)?;
     match std::fs::read_to_string(&path) {
         // The line's end is the editor's, not the user's.
-        Ok(text) => Some(Passphrase::new(text.trim_end_matches(['\r', '\n']).to_owned())),
+        Ok(text) => Some(Passphrase::new(
+            text.trim_end_matches(['\r', '\n']).to_owned(),
+        )),
         Err(error) => {
-            eprintln!("satchel: cannot read the passphrase file {}: {error}", path.display());
+            eprintln!(
+                "satchel: cannot read the passphrase file {}: {error}",
+                path.display()
+            );
             None
         }
     }

@@ -4,7 +4,6 @@
 //! Document text is printed as it is, except for control characters, which could drive the terminal.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
@@ -12,8 +11,9 @@ use serde::Serialize;
 use super::args::Global;
 use crate::config::DataDirs;
 use crate::message::{
-    AnswerReport, Citation, DocumentSummary, Event, Failure, FileOutcome, Finding, ImportReport, Level, ModelSummary,
-    Origin, Passage, Reply, SearchMode, SearchReport, StatusReport, ThreadReport, ThreadSummary,
+    AnswerReport, Citation, DocumentSummary, Event, Failure, FileOutcome, Finding, ImportReport,
+    Level, ModelSummary, Origin, Passage, Reply, SearchMode, SearchReport, StatusReport,
+    ThreadReport, ThreadSummary,
 };
 
 /// Failed files named one by one at the end of an import; the rest are counted.
@@ -23,7 +23,7 @@ const FAILURES_SHOWN: usize = 20;
 const CATALOG_CONTEXT_TOKENS: u32 = 4096;
 
 /// How to print.
-pub struct Printer {
+pub(crate) struct Printer {
     json: bool,
     quiet: bool,
     verbose: bool,
@@ -34,15 +34,16 @@ pub struct Printer {
 
 /// Whether an event says that a file is safe.
 #[must_use]
-pub fn is_saved(event: &Event) -> bool {
+pub(crate) fn is_saved(event: &Event) -> bool {
     matches!(event, Event::File(report) if matches!(report.outcome, FileOutcome::Added { .. } | FileOutcome::Updated { .. }))
 }
 
 impl Printer {
     /// As the options and the terminal ask for.
     #[must_use]
-    pub fn new(global: &Global) -> Self {
-        let no_color = global.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    pub(crate) fn new(global: &Global) -> Self {
+        let no_color =
+            global.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             json: global.json,
             quiet: global.quiet,
@@ -54,26 +55,27 @@ impl Printer {
 
     /// Progress lines are for people who watch.
     #[must_use]
-    pub fn shows_progress(&self) -> bool {
+    pub(crate) fn shows_progress(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()
     }
 
     /// A line of data.
-    pub fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         write_out(&format!("{text}\n"));
     }
 
     /// A message on stderr.
-    pub fn message(&self, text: &str) {
+    pub(crate) fn message(&self, text: &str) {
         if !self.quiet {
             eprintln!("{text}");
         }
     }
 
     /// A failure on stderr.
-    pub fn failure(&self, failure: &Failure) {
+    pub(crate) fn failure(&self, failure: &Failure) {
         if self.json {
-            let error = serde_json::json!({ "error": failure, "exit_code": failure.kind.exit_code() });
+            let error =
+                serde_json::json!({ "error": failure, "exit_code": failure.kind.exit_code() });
             eprintln!("{error}");
             return;
         }
@@ -84,14 +86,24 @@ impl Printer {
     }
 
     /// An event on the way.
-    pub fn event(&self, event: &Event) {
+    pub(crate) fn event(&self, event: &Event) {
         match event {
             Event::Notice(text) => self.message(text),
             Event::File(report) => match &report.outcome {
-                FileOutcome::Failed { reason } => self.message(&format!("✗ {}: {reason}", report.path.display())),
+                FileOutcome::Failed { reason } => {
+                    self.message(&format!("✗ {}: {reason}", report.path.display()))
+                }
                 outcome if self.verbose => {
-                    let notes = if report.notes.is_empty() { String::new() } else { format!(" ({})", report.notes.join("; ")) };
-                    self.message(&format!("{} {}{notes}", word_of(outcome), report.path.display()));
+                    let notes = if report.notes.is_empty() {
+                        String::new()
+                    } else {
+                        format!(" ({})", report.notes.join("; "))
+                    };
+                    self.message(&format!(
+                        "{} {}{notes}",
+                        word_of(outcome),
+                        report.path.display()
+                    ));
                 }
                 _ => {}
             },
@@ -105,7 +117,7 @@ impl Printer {
     }
 
     /// The end of a command.
-    pub fn reply(&self, reply: &Reply) {
+    pub(crate) fn reply(&self, reply: &Reply) {
         if self.json {
             self.json_reply(reply);
             return;
@@ -172,8 +184,15 @@ impl Printer {
             self.message("`satchel status` lists the files that could not be read.");
         }
         if !report.skipped.is_empty() {
-            let kinds: Vec<String> = report.skipped.iter().map(|(what, count)| format!("{count} {what}")).collect();
-            self.message(&format!("Left out, no reader for them: {}.", kinds.join(", ")));
+            let kinds: Vec<String> = report
+                .skipped
+                .iter()
+                .map(|(what, count)| format!("{count} {what}"))
+                .collect();
+            self.message(&format!(
+                "Left out, no reader for them: {}.",
+                kinds.join(", ")
+            ));
         }
         self.message(&report.coverage.in_stock());
     }
@@ -184,7 +203,12 @@ impl Printer {
         }
         for (index, hit) in report.hits.iter().enumerate() {
             let scores = self.scores(hit);
-            self.line(&format!("{}. {} {}", index + 1, self.bold(&clean(&hit.place())), self.dim(&format!("{} {scores}", hit.reference()))));
+            self.line(&format!(
+                "{}. {} {}",
+                index + 1,
+                self.bold(&clean(&hit.place())),
+                self.dim(&format!("{} {scores}", hit.reference()))
+            ));
             self.line(&indent(&snippet(&hit.quote, 320)));
         }
         let mode = match report.mode {
@@ -192,21 +216,36 @@ impl Printer {
             SearchMode::Lexical => "words",
             SearchMode::Vector => "meaning",
         };
-        self.message(&format!("{} ({mode}, {:.0} ms)", report.coverage.line(), report.took_ms));
+        self.message(&format!(
+            "{} ({mode}, {:.0} ms)",
+            report.coverage.line(),
+            report.took_ms
+        ));
     }
 
     fn scores(&self, hit: &Citation) -> String {
         if !self.verbose {
             return String::new();
         }
-        let number = |value: Option<f32>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"));
-        format!("relevance {:.4}, cosine {}, bm25 {}", hit.scores.relevance, number(hit.scores.cosine), number(hit.scores.bm25))
+        let number = |value: Option<f32>| {
+            value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"))
+        };
+        format!(
+            "relevance {:.4}, cosine {}, bm25 {}",
+            hit.scores.relevance,
+            number(hit.scores.cosine),
+            number(hit.scores.bm25)
+        )
     }
 
     fn passages(&self, passages: &[Citation]) {
         self.line(&self.bold("From your documents:"));
         for passage in passages.iter().take(3) {
-            self.line(&format!("  [{}] {}", passage.mark, self.dim(&clean(&passage.place()))));
+            self.line(&format!(
+                "  [{}] {}",
+                passage.mark,
+                self.dim(&clean(&passage.place()))
+            ));
             self.line(&indent(&format!("“{}”", snippet(&passage.quote, 240))));
         }
         self.line("");
@@ -222,14 +261,32 @@ impl Printer {
         if !report.citations.is_empty() {
             self.line("");
             if !report.refused {
-                let stated = report.citations.iter().any(|c| c.origin != Origin::Retrieved);
-                self.line(&self.bold(if stated { "Sources:" } else { "These passages were read for the answer:" }));
+                let stated = report
+                    .citations
+                    .iter()
+                    .any(|c| c.origin != Origin::Retrieved);
+                self.line(&self.bold(if stated {
+                    "Sources:"
+                } else {
+                    "These passages were read for the answer:"
+                }));
             }
         }
         for citation in &report.citations {
-            let mark = if citation.mark.is_empty() { String::new() } else { format!("[{}] ", citation.mark) };
-            self.line(&format!("  {mark}{} {}", clean(&citation.place()), self.dim(&citation.reference())));
-            self.line(&indent(&format!("“{}”", clean(&citation.quote.replace('\n', " ")))));
+            let mark = if citation.mark.is_empty() {
+                String::new()
+            } else {
+                format!("[{}] ", citation.mark)
+            };
+            self.line(&format!(
+                "  {mark}{} {}",
+                clean(&citation.place()),
+                self.dim(&citation.reference())
+            ));
+            self.line(&indent(&format!(
+                "“{}”",
+                clean(&citation.quote.replace('\n', " "))
+            )));
         }
         if !report.unsupported.is_empty() {
             self.line("");
@@ -249,7 +306,13 @@ impl Printer {
 
     fn usage(&self, report: &AnswerReport) {
         let Some(usage) = report.usage else { return };
-        let rate = |tokens: usize, ms: f64| if ms > 0.0 { tokens as f64 * 1000.0 / ms } else { 0.0 };
+        let rate = |tokens: usize, ms: f64| {
+            if ms > 0.0 {
+                tokens as f64 * 1000.0 / ms
+            } else {
+                0.0
+            }
+        };
         self.message(&format!(
             "{}: {} tokens read at {:.0}/s ({} from memory), {} written at {:.0}/s; search {:.0} ms; chat {}.",
             report.model.as_deref().unwrap_or("no model"),
@@ -265,7 +328,11 @@ impl Printer {
 
     fn documents(&self, documents: &[DocumentSummary]) {
         for document in documents {
-            let indexed = if document.indexed { "" } else { "  (not indexed yet)" };
+            let indexed = if document.indexed {
+                ""
+            } else {
+                "  (not indexed yet)"
+            };
             self.line(&format!(
                 "{}  {:>9}  {}{indexed}",
                 &document.id[..12],
@@ -291,7 +358,11 @@ impl Printer {
         } else {
             format!(">>>{}<<<", clean(&passage.citation.quote))
         };
-        self.line(&format!("{}{highlighted}{}", clean(&passage.before), clean(&passage.after)));
+        self.line(&format!(
+            "{}{highlighted}{}",
+            clean(&passage.before),
+            clean(&passage.after)
+        ));
     }
 
     fn threads(&self, threads: &[ThreadSummary]) {
@@ -305,12 +376,29 @@ impl Printer {
 
     fn thread(&self, report: &ThreadReport) {
         for message in &report.messages {
-            let who = if message.role == "user" { "You" } else { "Satchel" };
-            self.line(&format!("{} {}", self.bold(&format!("{who}:")), clean(&message.text)));
+            let who = if message.role == "user" {
+                "You"
+            } else {
+                "Satchel"
+            };
+            self.line(&format!(
+                "{} {}",
+                self.bold(&format!("{who}:")),
+                clean(&message.text)
+            ));
             for citation in &message.citations {
-                let changed = if citation.changed { " (changed since)" } else { "" };
+                let changed = if citation.changed {
+                    " (changed since)"
+                } else {
+                    ""
+                };
                 let reference = citation.reference.as_deref().unwrap_or("gone");
-                self.line(&format!("  [{}] {} {}{changed}", citation.mark, clean(&citation.place), self.dim(reference)));
+                self.line(&format!(
+                    "  [{}] {} {}{changed}",
+                    citation.mark,
+                    clean(&citation.place),
+                    self.dim(reference)
+                ));
             }
             self.line("");
         }
@@ -326,7 +414,10 @@ impl Printer {
                 model.quantisation,
                 size(model.size_bytes),
                 model.context_len_tokens,
-                model.license.as_deref().map_or_else(String::new, |license| format!("  {license}")),
+                model
+                    .license
+                    .as_deref()
+                    .map_or_else(String::new, |license| format!("  {license}")),
             ));
         }
         if models.is_empty() {
@@ -351,10 +442,20 @@ impl Printer {
     }
 
     fn status(&self, status: &StatusReport) {
-        self.line(&format!("{} ({})", self.bold(&clean(&status.name)), &status.workspace[..12]));
+        self.line(&format!(
+            "{} ({})",
+            self.bold(&clean(&status.name)),
+            &status.workspace[..12]
+        ));
         self.line(&status.coverage.in_stock());
-        self.line(&format!("Chat model: {}", status.chat_model.as_deref().unwrap_or("none")));
-        self.line(&format!("Embedder:   {}", status.embedder.as_deref().unwrap_or("none")));
+        self.line(&format!(
+            "Chat model: {}",
+            status.chat_model.as_deref().unwrap_or("none")
+        ));
+        self.line(&format!(
+            "Embedder:   {}",
+            status.embedder.as_deref().unwrap_or("none")
+        ));
         for failure in &status.failures {
             if let FileOutcome::Failed { reason } = &failure.outcome {
                 self.line(&format!("✗ {}: {reason}", failure.path.display()));
@@ -363,7 +464,7 @@ impl Printer {
     }
 
     /// Where everything lies.
-    pub fn paths(&self, dirs: &DataDirs) {
+    pub(crate) fn paths(&self, dirs: &DataDirs) {
         if self.json {
             write_json(dirs);
             return;
@@ -381,7 +482,7 @@ impl Printer {
     }
 
     /// Models worth having.
-    pub fn catalog(&self) {
+    pub(crate) fn catalog(&self) {
         let entries = satchel_models::catalog::catalog();
         if self.json {
             let rows = entries.iter().map(|entry| {
@@ -410,11 +511,19 @@ impl Printer {
     }
 
     fn bold(&self, text: &str) -> String {
-        if self.colour { format!("\u{1b}[1m{text}\u{1b}[22m") } else { text.to_owned() }
+        if self.colour {
+            format!("\u{1b}[1m{text}\u{1b}[22m")
+        } else {
+            text.to_owned()
+        }
     }
 
     fn dim(&self, text: &str) -> String {
-        if self.colour { format!("\u{1b}[2m{text}\u{1b}[22m") } else { text.to_owned() }
+        if self.colour {
+            format!("\u{1b}[2m{text}\u{1b}[22m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -433,14 +542,22 @@ fn word_of(outcome: &FileOutcome) -> &'static str {
 /// Text without characters that drive a terminal.
 fn clean(text: &str) -> Cow<'_, str> {
     let drives = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if text.contains(drives) { Cow::Owned(text.replace(drives, " ")) } else { Cow::Borrowed(text) }
+    if text.contains(drives) {
+        Cow::Owned(text.replace(drives, " "))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// The beginning of a text in one line.
 fn snippet(text: &str, bytes: usize) -> String {
     let line = clean(text).split_whitespace().collect::<Vec<_>>().join(" ");
     let cut = line.floor_char_boundary(bytes);
-    if cut < line.len() { format!("{}…", &line[..cut]) } else { line }
+    if cut < line.len() {
+        format!("{}…", &line[..cut])
+    } else {
+        line
+    }
 }
 
 fn indent(text: &str) -> String {
@@ -448,8 +565,8 @@ fn indent(text: &str) -> String {
         if !all.is_empty() {
             all.push('\n');
         }
-        // Writing to a String cannot fail.
-        drop(write!(all, "      {line}"));
+        all.push_str("      ");
+        all.push_str(line);
         all
     })
 }

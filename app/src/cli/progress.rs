@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::message::{Progress, Stage};
 
 /// The line; empty where progress is not shown.
-pub struct ProgressLine {
+pub(crate) struct ProgressLine {
     bar: Option<ProgressBar>,
     stage: Option<Stage>,
     shown: bool,
@@ -16,12 +16,16 @@ pub struct ProgressLine {
 impl ProgressLine {
     /// A line that shows itself with its first step.
     #[must_use]
-    pub fn new(shown: bool) -> Self {
-        Self { bar: None, stage: None, shown }
+    pub(crate) fn new(shown: bool) -> Self {
+        Self {
+            bar: None,
+            stage: None,
+            shown,
+        }
     }
 
     /// Shows a step.
-    pub fn show(&mut self, step: &Progress) {
+    pub(crate) fn show(&mut self, step: &Progress) {
         if !self.shown {
             return;
         }
@@ -32,11 +36,13 @@ impl ProgressLine {
         let bar = self.bar.get_or_insert_with(|| new_bar(step.stage));
         bar.set_length(step.total.max(1));
         bar.set_position(step.done);
-        bar.set_message(step.eta_ms.map_or_else(String::new, |ms| format!("{} left", words(Duration::from_millis(ms)))));
+        bar.set_message(step.eta_ms.map_or_else(String::new, |ms| {
+            format!("{} left", words(Duration::from_millis(ms)))
+        }));
     }
 
     /// Takes the line away, so that something else can be printed.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
@@ -52,7 +58,9 @@ fn new_bar(stage: Stage) -> ProgressBar {
         _ => "{prefix} [{bar:30}] {pos}/{len} {msg}",
     };
     // The templates are constants; a wrong one would fail in every test that shows progress.
-    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_style(
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
     bar.set_prefix(stage.label());
     bar
 }
@@ -83,7 +91,12 @@ mod tests {
     fn every_stage_has_a_valid_template() {
         for stage in [Stage::Model, Stage::Scanning, Stage::Reading] {
             let mut line = ProgressLine::new(true);
-            line.show(&Progress { stage, done: 1, total: 2, eta_ms: Some(5) });
+            line.show(&Progress {
+                stage,
+                done: 1,
+                total: 2,
+                eta_ms: Some(5),
+            });
             line.clear();
         }
     }

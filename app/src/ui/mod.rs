@@ -24,11 +24,19 @@ use crate::state::SessionState;
 ///
 /// # Errors
 /// When no display can be reached, or another process has the workspace open.
-pub fn run(runtime: &Runtime, dirs: DataDirs, settings: Settings, unlock: Unlock) -> Result<(), Failure> {
+pub fn run(
+    runtime: &Runtime,
+    dirs: DataDirs,
+    settings: Settings,
+    unlock: Unlock,
+) -> Result<(), Failure> {
     let connection = runtime.block_on(Connection::open(dirs, settings, unlock))?;
     if matches!(connection, Connection::There(_)) {
-        return Err(Failure::new(FailureKind::Locked, "Satchel is open already for these documents")
-            .with_hint("Use the open window, or wait for the command that is running."));
+        return Err(Failure::new(
+            FailureKind::Locked,
+            "Satchel is open already for these documents",
+        )
+        .with_hint("Use the open window, or wait for the command that is running."));
     }
     let connection = Arc::new(connection);
     let opened = Arc::clone(&connection);
@@ -46,7 +54,11 @@ pub fn run(runtime: &Runtime, dirs: DataDirs, settings: Settings, unlock: Unlock
         options,
         Box::new(move |creation| {
             theme::apply(&creation.egui_ctx);
-            Ok(Box::new(Window::new(opened, handle, creation.egui_ctx.clone())))
+            Ok(Box::new(Window::new(
+                opened,
+                handle,
+                creation.egui_ctx.clone(),
+            )))
         }),
     );
     if let Ok(connection) = Arc::try_unwrap(connection) {
@@ -84,14 +96,33 @@ struct Link {
 }
 
 impl Window {
-    fn new(connection: Arc<Connection>, runtime: tokio::runtime::Handle, context: egui::Context) -> Self {
+    fn new(
+        connection: Arc<Connection>,
+        runtime: tokio::runtime::Handle,
+        context: egui::Context,
+    ) -> Self {
         let (sender, events) = channel();
         let mut state = SessionState::default();
         for notice in connection.opening_notices() {
             state.say(notice.clone());
         }
-        let link = Link { connection, runtime, context, sender, events, running: None };
-        let mut window = Self { state, input: Input { question: String::new(), path: String::new(), is_new: true }, link };
+        let link = Link {
+            connection,
+            runtime,
+            context,
+            sender,
+            events,
+            running: None,
+        };
+        let mut window = Self {
+            state,
+            input: Input {
+                question: String::new(),
+                path: String::new(),
+                is_new: true,
+            },
+            link,
+        };
         window.send("Looking at the workspace", Command::Status);
         window
     }
@@ -118,12 +149,26 @@ impl Window {
         let query = self.input.question.trim().to_owned();
         if !query.is_empty() {
             self.state.question.clone_from(&query);
-            self.send("Searching", Command::Search { query, limit: 20, mode: SearchMode::Hybrid });
+            self.send(
+                "Searching",
+                Command::Search {
+                    query,
+                    limit: 20,
+                    mode: SearchMode::Hybrid,
+                },
+            );
         }
     }
 
     fn import(&mut self, paths: Vec<PathBuf>) {
-        self.send("Importing", Command::Import { paths, prune: false, skip_embeddings: false });
+        self.send(
+            "Importing",
+            Command::Import {
+                paths,
+                prune: false,
+                skip_embeddings: false,
+            },
+        );
     }
 
     fn stop(&mut self) {
@@ -136,7 +181,11 @@ impl Window {
 impl Link {
     fn submit(&mut self, command: Command) {
         self.cancel();
-        let (connection, sender, context) = (Arc::clone(&self.connection), self.sender.clone(), self.context.clone());
+        let (connection, sender, context) = (
+            Arc::clone(&self.connection),
+            self.sender.clone(),
+            self.context.clone(),
+        );
         let task = self.runtime.spawn(async move {
             match connection.submit(command).await {
                 Ok(mut events) => {
@@ -171,8 +220,14 @@ impl eframe::App for Window {
                 self.link.running = None;
             }
         }
-        let dropped: Vec<PathBuf> =
-            context.input(|input| input.raw.dropped_files.iter().map(|file| file.path().to_path_buf()).collect());
+        let dropped: Vec<PathBuf> = context.input(|input| {
+            input
+                .raw
+                .dropped_files
+                .iter()
+                .map(|file| file.path().to_path_buf())
+                .collect()
+        });
         if !dropped.is_empty() {
             self.import(dropped);
         }

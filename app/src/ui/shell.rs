@@ -15,7 +15,9 @@ pub(super) fn shell_ui(window: &mut Window, ui: &mut egui::Ui) {
         ui.set_max_width(theme::COLUMN.min(ui.available_width()));
         question_ui(window, ui);
         ui.add_space(theme::GAP);
-        egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| answer_ui(window, ui));
+        egui::ScrollArea::vertical()
+            .auto_shrink(false)
+            .show(ui, |ui| answer_ui(window, ui));
     });
 }
 
@@ -28,7 +30,8 @@ fn import_ui(window: &mut Window, ui: &mut egui::Ui) {
         let field = egui::TextEdit::singleline(&mut window.input.path)
             .hint_text("Folder or file to import, or drop it here")
             .desired_width(width);
-        let entered = ui.add(field).lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
+        let entered =
+            ui.add(field).lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
         if (ui.button("Import").clicked() || entered) && !window.input.path.trim().is_empty() {
             let path = PathBuf::from(window.input.path.trim());
             window.input.path.clear();
@@ -64,7 +67,10 @@ fn question_ui(window: &mut Window, ui: &mut egui::Ui) {
 
 fn answer_ui(window: &Window, ui: &mut egui::Ui) {
     let state = &window.state;
-    let empty = state.status.as_ref().is_some_and(|status| status.coverage.documents == 0);
+    let empty = state
+        .status
+        .as_ref()
+        .is_some_and(|status| status.coverage.documents == 0);
     if empty && state.question.is_empty() {
         ui.label("There are no documents yet. Import a folder, then ask.");
     }
@@ -92,13 +98,21 @@ fn answer_ui(window: &Window, ui: &mut egui::Ui) {
 fn citation_ui(index: usize, citation: &Citation, ui: &mut egui::Ui) {
     egui::Frame::group(ui.style()).show(ui, |ui| {
         ui.set_width(ui.available_width());
-        let mark = if citation.mark.is_empty() { format!("{}", index + 1) } else { citation.mark.clone() };
+        let mark = if citation.mark.is_empty() {
+            format!("{}", index + 1)
+        } else {
+            citation.mark.clone()
+        };
         ui.horizontal_wrapped(|ui| {
             ui.label(egui::RichText::new(mark).strong());
             ui.label(egui::RichText::new(citation.place()).weak());
         });
         let quoted = citation.origin != Origin::Search;
-        let text = if quoted { format!("“{}”", citation.quote) } else { citation.quote.clone() };
+        let text = if quoted {
+            format!("“{}”", citation.quote)
+        } else {
+            citation.quote.clone()
+        };
         ui.label(text);
     });
 }
@@ -110,7 +124,11 @@ fn state_ui(window: &Window, ui: &mut egui::Ui) {
             Some(step) if step.total > 0 => {
                 ui.label(step.stage.label());
                 let part = step.done as f32 / step.total as f32;
-                ui.add(egui::ProgressBar::new(part).desired_width(220.0).text(format!("{} of {}", step.done, step.total)));
+                ui.add(
+                    egui::ProgressBar::new(part)
+                        .desired_width(220.0)
+                        .text(format!("{} of {}", step.done, step.total)),
+                );
             }
             _ => {
                 ui.label(format!("{what} …"));
@@ -120,7 +138,10 @@ fn state_ui(window: &Window, ui: &mut egui::Ui) {
     if let Some(last) = window.state.messages.last() {
         ui.label(last);
     }
-    let line = window.state.status.as_ref().map_or_else(|| "Opening …".to_owned(), |status| status.coverage.in_stock());
+    let line = window.state.status.as_ref().map_or_else(
+        || "Opening …".to_owned(),
+        |status| status.coverage.in_stock(),
+    );
     ui.label(egui::RichText::new(line).weak().small());
     ui.add_space(theme::GAP / 3.0);
 }

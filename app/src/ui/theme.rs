@@ -20,7 +20,9 @@ pub(super) fn apply(context: &egui::Context) {
             (egui::TextStyle::Heading, 21.0),
             (egui::TextStyle::Small, 12.0),
         ] {
-            style.text_styles.insert(text, egui::FontId::proportional(size));
+            style
+                .text_styles
+                .insert(text, egui::FontId::proportional(size));
         }
     });
 }

@@ -13,8 +13,8 @@ use super::errors::ImportError;
 use super::record::{FileRecord, ModelRecord, SourceKind, SourceRecord, modified_ns, now_ms};
 use super::staging::{StagingDir, lock_store};
 use super::verify::hash_file;
-use crate::convert::weights::FILE as WEIGHTS_FILE;
 use super::{InstalledModel, MODEL_FILE, ModelStore};
+use crate::convert::weights::FILE as WEIGHTS_FILE;
 use crate::convert::{Conversion, ConvertError, EmbedderFacts, EmbedderQuantisation};
 use crate::durable;
 use crate::gguf::{self, GgufSummary, ModelKind, WriteError};
@@ -119,7 +119,10 @@ impl ModelStore {
         let sha256 = hex(&written.hash.finalize());
         let weights = dir.join(WEIGHTS_FILE);
         let weights_sha256 =
-            hash_file(&weights, &mut |_| ()).map_err(|source| ImportError::Read { source, path: weights })?;
+            hash_file(&weights, &mut |_| ()).map_err(|source| ImportError::Read {
+                source,
+                path: weights,
+            })?;
         let summary = gguf::check(&target)?;
         self.install(
             &staging,
@@ -334,7 +337,11 @@ fn source(kind: SourceKind, path: &Path, weights_sha256: Option<String>) -> Sour
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
-    SourceRecord { kind, name, weights_sha256 }
+    SourceRecord {
+        kind,
+        name,
+        weights_sha256,
+    }
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {
