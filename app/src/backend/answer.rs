@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use satchel_inference::{
-    EngineError, EngineHandle, GenerateRequest, Sampling, StopReason, StreamEvent, TokenUsage,
+    EngineError, EngineHandle, GenerateRequest, ModelInfo, Sampling, StopReason, StreamEvent,
+    TokenUsage,
 };
+use satchel_models::ModelKind;
 use satchel_sync::chat::{CitationRecord, Message, Role, ThreadId};
-use satchel_vector::SourceId;
-use satchel_vector::{Hit, StoredChunk};
+use satchel_vector::{Hit, SourceId, StoredChunk};
 
 use super::conversation::{self, Turn};
 use super::jobs::Emitter;
@@ -49,8 +50,9 @@ pub async fn ask(
     question: String,
     thread: Option<String>,
 ) -> Result<AnswerReport, Failure> {
-    let question = question.trim().to_owned();
+    let question = retrieve::checked(&question)?.to_owned();
     let (thread, turns) = conversation::open(shared, thread).await?;
+    require_room(shared, &question).await?;
     indexing::ensure_current(shared, emitter).await?;
     let started = Instant::now();
     let searched_for = conversation::stand_alone(&question, &turns);
@@ -115,12 +117,8 @@ async fn generate(
     });
     let info = running.engine.info().await.map_err(failure::of_engine)?;
     let style = Style::for_model(running.model.parameters);
-    let max_output = shared
-        .settings
-        .max_output_tokens
-        .min(style.most_output_tokens())
-        .min(info.context_len_tokens / 3);
-    let room = (info.context_len_tokens - max_output) as usize - MARGIN_TOKENS;
+    let max_output = most_output(shared, style, &info);
+    let room = room(shared, style, &info);
     let budget = shared
         .settings
         .passage_budget_tokens
@@ -187,6 +185,42 @@ async fn sections(
         }
     }
     Ok(sections)
+}
+
+/// Refuses a question that is too long for the chat model before anything is searched.
+///
+/// A token is at least one byte, so a short question costs nothing here; without a chat model there is no bound.
+async fn require_room(shared: &Arc<Shared>, question: &str) -> Result<(), Failure> {
+    let may_be_too_long = question.len() > shared.settings.context_len_tokens as usize / 2;
+    if may_be_too_long && shared.models.chosen(ModelKind::Chat)?.is_some() {
+        let running = shared.models.chat().await?;
+        let info = running.engine.info().await.map_err(failure::of_engine)?;
+        let style = Style::for_model(running.model.parameters);
+        fit(
+            &running,
+            style,
+            &[],
+            Vec::new(),
+            question,
+            room(shared, style, &info),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Tokens that an answer may take.
+fn most_output(shared: &Shared, style: Style, info: &ModelInfo) -> u32 {
+    shared
+        .settings
+        .max_output_tokens
+        .min(style.most_output_tokens())
+        .min(info.context_len_tokens / 3)
+}
+
+/// Tokens that the prompt may take.
+fn room(shared: &Shared, style: Style, info: &ModelInfo) -> usize {
+    (info.context_len_tokens - most_output(shared, style, info)) as usize - MARGIN_TOKENS
 }
 
 /// Drops earlier turns, then the last passages, until the prompt really fits. The question is never cut.

@@ -76,24 +76,7 @@ pub async fn passages(
     limit: usize,
     mode: SearchMode,
 ) -> Result<Found, Failure> {
-    let query = query.trim();
-    if query.is_empty() {
-        return Err(Failure::new(
-            FailureKind::Usage,
-            "the question is empty: write what you want to know",
-        ));
-    }
-    if query.len() > MAX_QUERY_BYTES {
-        return Err(Failure::new(
-            FailureKind::Usage,
-            format!(
-                "the question is {} KiB long; {} KiB is the most",
-                query.len() >> 10,
-                MAX_QUERY_BYTES >> 10
-            ),
-        )
-        .with_hint("Import long text as a document and ask about it."));
-    }
+    let query = checked(query)?;
     let (embedding, limitation) = match mode {
         SearchMode::Lexical => (None, None),
         _ => embed_query(shared, query).await?,
@@ -132,6 +115,32 @@ pub async fn passages(
         mode,
         limitation,
     })
+}
+
+/// The query without white space around it, if it can be one.
+///
+/// # Errors
+/// When it is empty, or so long that it is a document.
+pub fn checked(query: &str) -> Result<&str, Failure> {
+    let query = query.trim();
+    if query.is_empty() {
+        return Err(Failure::new(
+            FailureKind::Usage,
+            "the question is empty: write what you want to know",
+        ));
+    }
+    if query.len() > MAX_QUERY_BYTES {
+        return Err(Failure::new(
+            FailureKind::Usage,
+            format!(
+                "the question is {} KiB long; {} KiB is the most",
+                query.len() >> 10,
+                MAX_QUERY_BYTES >> 10
+            ),
+        )
+        .with_hint("Import long text as a document and ask about it."));
+    }
+    Ok(query)
 }
 
 /// The query's embedding, or why there is none. A broken embedder does not stop a search by words.
