@@ -90,15 +90,16 @@ fn nothing_names_a_place_on_one_machine() {
 
 #[test]
 fn nothing_names_the_host_of_a_registry() {
+    // In two halves: no file of the project holds one whole, this one included.
     const HOSTS: [&str; 8] = [
-        "index.crates.io",
-        "static.crates.io",
-        "pypi.org",
-        "pythonhosted.org",
-        "registry.npmjs",
-        "deb.debian.org",
-        "archive.ubuntu.com",
-        "proxy.golang.org",
+        concat!("index.", "crates.io"),
+        concat!("static.", "crates.io"),
+        concat!("pypi", ".org"),
+        concat!("python", "hosted.org"),
+        concat!("registry.", "npmjs"),
+        concat!("deb.", "debian.org"),
+        concat!("archive.", "ubuntu.com"),
+        concat!("proxy.", "golang.org"),
     ];
     let host = |line: &str| HOSTS.into_iter().find(|host| line.contains(host));
     let found = text_files().flat_map(|(file, text)| numbered(file, text, host));
@@ -208,15 +209,15 @@ fn a_search_for_code_skips_comments_literals_and_tests() {
 fn a_machines_path_is_told_from_a_relative_one() {
     for line in [
         "open /home/jsmith/x",
-        "\"/root/.cargo\"",
+        concat!("\"/root", "/.cargo\""),
         "=/Users/jsmith/x",
-        "(/work/main)",
+        concat!("(/work", "/main)"),
     ] {
         assert!(names_a_machine(line), "{line}");
     }
     for line in [
-        "../shared/work/x",
-        "~/work/x",
+        concat!("../reports", "/work/x"),
+        concat!("~", "/work/x"),
         "https://example.com/home/jsmith",
         "$HOME/home/jsmith",
         "/home/ann/notes.md",

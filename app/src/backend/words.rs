@@ -38,7 +38,7 @@ pub fn coverage(wanted: &HashSet<String>, text: &str) -> f32 {
     if wanted.is_empty() {
         return 0.0;
     }
-    let there: HashSet<String> = words(text).map(|word| stem(&word)).collect();
+    let there: HashSet<String> = stems(text).collect();
     wanted.iter().filter(|word| there.contains(*word)).count() as f32 / wanted.len() as f32
 }
 
@@ -79,15 +79,30 @@ pub fn sentences(text: &str) -> Vec<Range<usize>> {
     ranges
 }
 
-/// The sentence of `passage` that shares most with `wanted`, widened to at least 40 characters;
-/// the whole passage where it has no sentences.
+/// What a word counts that the title and headings hold too: every sentence below them shares it, so it
+/// tells them apart badly.
+const TOPIC_WEIGHT: f32 = 0.25;
+
+/// The sentence of `passage` that shares most with `wanted`, widened to at least 40 characters; the whole
+/// passage where it has no sentences.
+///
+/// `topic` is the title and the headings above the passage. A heading is never the answer itself, so one is
+/// chosen only where there is nothing else.
 #[must_use]
-pub fn best_sentence(passage: &str, wanted: &HashSet<String>) -> Range<usize> {
+pub fn best_sentence(passage: &str, topic: &str, wanted: &HashSet<String>) -> Range<usize> {
     let all = sentences(passage);
+    let is_heading = |range: &Range<usize>| passage[range.clone()].starts_with('#');
+    let mut topic: HashSet<String> = stems(topic).collect();
+    for heading in all.iter().filter(|range| is_heading(range)) {
+        topic.extend(stems(&passage[heading.clone()]));
+    }
+    let score = |range: &Range<usize>| shared(wanted, &topic, &passage[range.clone()]);
     let best = all.iter().enumerate().max_by(|(i, a), (j, b)| {
-        let score = |range: &Range<usize>| shared(wanted, &passage[range.clone()]);
         // The earlier one wins a tie.
-        score(a).total_cmp(&score(b)).then(j.cmp(i))
+        is_heading(b)
+            .cmp(&is_heading(a))
+            .then(score(a).total_cmp(&score(b)))
+            .then(j.cmp(i))
     });
     let Some((mut index, range)) = best else {
         return 0..passage.len();
@@ -100,11 +115,16 @@ pub fn best_sentence(passage: &str, wanted: &HashSet<String>) -> Range<usize> {
     range
 }
 
-/// Words shared, with a small preference for short sentences.
-fn shared(wanted: &HashSet<String>, sentence: &str) -> f32 {
-    let there: HashSet<String> = words(sentence).map(|word| stem(&word)).collect();
-    let common = there.intersection(wanted).count() as f32;
+/// Weight of the words shared, with a small preference for short sentences.
+fn shared(wanted: &HashSet<String>, topic: &HashSet<String>, sentence: &str) -> f32 {
+    let there: HashSet<String> = stems(sentence).collect();
+    let weight = |word: &String| if topic.contains(word) { TOPIC_WEIGHT } else { 1.0 };
+    let common: f32 = there.intersection(wanted).map(weight).sum();
     common / (there.len() as f32 + 8.0).sqrt()
+}
+
+fn stems(text: &str) -> impl Iterator<Item = String> + '_ {
+    words(text).map(|word| stem(&word))
 }
 
 fn words(text: &str) -> impl Iterator<Item = String> + '_ {
@@ -211,10 +231,22 @@ mod tests {
     #[test]
     fn the_best_sentence_is_exact_text() {
         let passage = "The house was built in 1931. The roof was renewed in 2004 by a firm from Kiel. It has a garden.";
-        let range = best_sentence(passage, &content_words("When was the roof renewed?"));
+        let range = best_sentence(passage, "", &content_words("When was the roof renewed?"));
         assert_eq!(
             &passage[range],
             "The roof was renewed in 2004 by a firm from Kiel."
         );
+    }
+    /// The heading "Ending the lease" and the sentence below it, which repeats its words, were quoted instead
+    /// of the sentence that answers.
+    #[test]
+    fn words_of_the_headings_weigh_less_and_headings_are_no_sentences() {
+        let passage = "## Ending the lease\n\nThe lease runs without an end date.\nEither side may end it by giving \
+            three months' notice in writing.\nKeys are handed over on the last day before noon.";
+        let wanted = content_words("How much notice must be given to end the lease of the house?");
+        let range = best_sentence(passage, "Lease of 14 Harbour Row", &wanted);
+        assert!(passage[range.clone()].contains("three months' notice"), "{}", &passage[range]);
+        let only = "# Notice";
+        assert_eq!(best_sentence(only, "", &wanted), 0..only.len());
     }
 }
