@@ -1,0 +1,355 @@
+//! The window, driven as a person does it: by the names of its buttons and fields, over the real backend, the
+//! real index and the real models.
+//!
+//! Journeys first; one image per screen besides, drawn by a software Vulkan device. After a change that is meant,
+//! `UPDATE_SNAPSHOTS=1 make test` draws the images anew: look at them before they are committed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use eframe::egui;
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT, Queryable};
+use satchel_app::backend::runtime;
+use satchel_app::backend::unlock::{NewKey, Unlock};
+use satchel_app::config::{DataDirs, Settings};
+use satchel_app::ui::Window;
+use satchel_tests::{Laptop, models_dir, satchel_bin};
+use tokio::runtime::Runtime;
+
+/// Longer than an import of the sample with embeddings, or an answer of the starter model, takes on two busy cores.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A window on a laptop.
+struct OpenWindow {
+    // Dropped first: it ends what runs.
+    harness: Harness<'static, Window>,
+    laptop: Laptop,
+    _runtime: Runtime,
+}
+
+impl OpenWindow {
+    fn with_models(size: [f32; 2]) -> Self {
+        Self::new(size, true, Laptop::new())
+    }
+
+    fn new(size: [f32; 2], with_models: bool, laptop: Laptop) -> Self {
+        let runtime = runtime::build().expect("threads");
+        let mut dirs = DataDirs::find(Some(&laptop.data_dir()));
+        dirs.program = satchel_bin();
+        dirs.socket = laptop.data_dir().join("run/window.sock");
+        if with_models {
+            dirs.models = models_dir();
+        }
+        let unlock = Unlock {
+            ask: Arc::new(|_| None),
+            new_key: NewKey::PlainFile,
+        };
+        let handle = runtime.handle().clone();
+        let harness = Harness::builder()
+            .with_size(size)
+            .with_theme(egui::Theme::Light)
+            .wgpu()
+            .build_eframe(move |creation| {
+                Window::open(
+                    &creation.egui_ctx,
+                    handle,
+                    dirs,
+                    Settings::default(),
+                    unlock,
+                )
+            });
+        let mut window = Self {
+            harness,
+            laptop,
+            _runtime: runtime,
+        };
+        window.wait("the workspace to open", |window| {
+            window.harness.state().is_idle()
+        });
+        window
+    }
+
+    /// Draws frames until something holds.
+    fn wait(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let started = Instant::now();
+        loop {
+            self.harness.step();
+            if holds(self) {
+                self.settle();
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Draws some frames more: animations end, scroll areas learn their sizes.
+    fn settle(&mut self) {
+        self.harness.run_steps(8);
+    }
+
+    fn wait_idle(&mut self) {
+        self.harness.step();
+        self.wait("the work to end", |window| window.harness.state().is_idle());
+    }
+
+    fn click(&mut self, label: &str) {
+        self.harness.get_by_label(label).click();
+        self.settle();
+    }
+
+    fn type_into(&mut self, label: &str, text: &str) {
+        self.harness.get_by_label(label).focus();
+        self.harness.step();
+        self.harness.get_by_label(label).type_text(text);
+        self.settle();
+    }
+
+    fn shows(&self, text: &str) -> bool {
+        self.harness
+            .query_all_by_label_contains(text)
+            .next()
+            .is_some()
+    }
+
+    fn import_sample(&mut self) {
+        self.click("Try the sample");
+        self.wait_idle();
+    }
+
+    /// Everything that is written in the window.
+    fn words(&self) -> String {
+        let mut words = String::new();
+        for node in self.harness.root().children_recursive() {
+            if let Some(label) = node
+                .accesskit_node()
+                .label()
+                .or(node.accesskit_node().value())
+            {
+                words += &label;
+                words.push('\n');
+            }
+        }
+        words
+    }
+}
+
+#[test]
+fn a_folder_is_imported_asked_and_the_cited_place_opened() {
+    let laptop = Laptop::new();
+    let papers = laptop.home().join("papers");
+    laptop.write(
+        "papers/bridge.md",
+        "# The bridge at Osterby\n\nBuilt by Lene Falk between 1911 and 1914.\n\n## Repairs\n\nThe wooden deck was replaced in 1987 by one of steel grating.\n",
+    );
+    laptop.write("papers/broken.pdf", "%PDF-1.4 this is none");
+    let mut window = OpenWindow::new([1180.0, 780.0], true, laptop);
+    assert!(window.shows("There are no documents yet"));
+    window.click("Documents");
+    window.type_into("Path to import", papers.to_str().unwrap());
+    window.click("Import");
+    window.wait_idle();
+    assert!(
+        window.shows("1 added, 1 could not be read"),
+        "{}",
+        window.words()
+    );
+    assert!(
+        window.shows("1 files could not be read"),
+        "{}",
+        window.words()
+    );
+    assert!(window.shows("searchable"));
+
+    window.click("Chat");
+    window.type_into("Question", "When was the deck of the bridge replaced?");
+    window.click("Ask");
+    assert!(window.shows("Stop"), "an answer can be stopped");
+    window.wait_idle();
+    assert!(
+        window.shows("Sources") || window.shows("From your documents"),
+        "{}",
+        window.words()
+    );
+    assert!(window.shows("replaced in 1987 by one of steel grating"));
+    assert!(
+        window.shows("Searched 1 of 1 documents"),
+        "{}",
+        window.words()
+    );
+
+    window.click("bridge.md › The bridge at Osterby › Repairs");
+    window.wait_idle();
+    assert!(window.shows("Close"), "the document is open");
+    assert!(
+        window.shows("Built by Lene Falk"),
+        "the whole text is shown: {}",
+        window.words()
+    );
+
+    // Kept: a new chat is empty, the old one comes back.
+    window.click("New chat");
+    assert!(window.shows("Ask your own documents"));
+    window.click("When was the deck of the bridge replaced?");
+    window.wait_idle();
+    assert!(window.shows("replaced in 1987"));
+    drop(window.laptop);
+}
+
+#[test]
+fn search_answers_while_one_types_without_any_model() {
+    let laptop = Laptop::new();
+    for (name, text) in [
+        ("a", "The ferry leaves at seven."),
+        ("b", "Apples and pears."),
+    ] {
+        laptop.write(format!("papers/{name}.txt"), text);
+    }
+    let papers = laptop.home().join("papers");
+    let mut window = OpenWindow::new([900.0, 640.0], false, laptop);
+    assert!(window.shows("No chat model is installed"));
+    window.click("Documents");
+    window.type_into("Path to import", papers.to_str().unwrap());
+    window.harness.key_press(egui::Key::Enter);
+    window.wait_idle();
+    window.click("Search");
+    window.type_into("Search", "ferry");
+    window.wait_idle();
+    assert!(window.shows("1 passages, words only"), "{}", window.words());
+    assert!(window.shows("The ferry leaves at seven."));
+    window.type_into("Search", " nowhere zzz");
+    window.wait_idle();
+    assert!(!window.shows("Apples"), "{}", window.words());
+}
+
+#[test]
+fn everything_can_be_done_with_the_keyboard_alone() {
+    let mut window = OpenWindow::with_models([1180.0, 780.0]);
+    let key = |window: &mut OpenWindow, modifiers, key| {
+        window.harness.key_press_modifiers(modifiers, key);
+        window.settle();
+    };
+    // From the question, tabs lead to every button of the empty chat.
+    let mut pressed = false;
+    for _ in 0..40 {
+        key(&mut window, egui::Modifiers::NONE, egui::Key::Tab);
+        if window.harness.get_by_label("Try the sample").is_focused() {
+            key(&mut window, egui::Modifiers::NONE, egui::Key::Space);
+            pressed = true;
+            break;
+        }
+    }
+    assert!(pressed, "no tab leads to the sample");
+    window.wait_idle();
+    assert!(window.shows("21 documents"), "{}", window.words());
+    key(&mut window, egui::Modifiers::COMMAND, egui::Key::K);
+    assert!(window.harness.get_by_label("Search").is_focused() || window.shows("Type some words"));
+    key(&mut window, egui::Modifiers::COMMAND, egui::Key::N);
+    assert!(window.harness.get_by_label("Question").is_focused());
+    window
+        .harness
+        .get_by_label("Question")
+        .type_text("What is the capital of Mongolia?");
+    window.settle();
+    key(&mut window, egui::Modifiers::NONE, egui::Key::Enter);
+    window.wait_idle();
+    assert!(
+        window.shows("Your documents do not say"),
+        "{}",
+        window.words()
+    );
+    for (number, name) in [
+        (egui::Key::Num3, "Path to import"),
+        (egui::Key::Num4, "Model to import"),
+        (egui::Key::Num5, "Size"),
+    ] {
+        key(&mut window, egui::Modifiers::COMMAND, number);
+        assert!(window.shows(name), "{name}: {}", window.words());
+    }
+}
+
+#[test]
+fn settings_are_kept_and_what_cannot_be_is_said() {
+    let laptop = Laptop::new();
+    laptop.write("../data/config.toml", "# mine\ntemperature = 0.3\n");
+    let mut window = OpenWindow::new([900.0, 780.0], false, laptop);
+    window.click("Settings");
+    window.click("Dark");
+    window.click("Stay offline whatever comes");
+    window.wait_idle();
+    let file = window.laptop.data_dir().join("config.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text, "# mine\ntemperature = 0.3\noffline = true\n");
+    let saved = window.laptop.data_dir().join("state/window.json");
+    window.wait("the preferences to be written", |_| saved.exists());
+    assert!(std::fs::read_to_string(&saved).unwrap().contains("dark"));
+}
+
+#[test]
+fn a_document_is_removed_only_after_a_question() {
+    let mut window = OpenWindow::with_models([1180.0, 780.0]);
+    window.import_sample();
+    window.click("Documents");
+    window.type_into("Filter documents", "lease");
+    window.click("Remove");
+    assert!(window.shows("This cannot be undone"));
+    window.click("Keep");
+    assert!(window.shows("1 of 21 documents"), "{}", window.words());
+    window.click("Remove");
+    // The one in the question, not the one in the list behind it.
+    let buttons: Vec<_> = window.harness.get_all_by_label("Remove").collect();
+    buttons.last().unwrap().click();
+    drop(buttons);
+    window.wait_idle();
+    assert!(window.shows("20 documents"), "{}", window.words());
+}
+
+/// A picture of every screen.
+#[test]
+fn every_screen_looks_as_it_should() {
+    let mut window = OpenWindow::with_models([1000.0, 680.0]);
+    window.harness.snapshot("welcome");
+    window.import_sample();
+    window.click("Dismiss");
+    window.type_into("Question", "What is the capital of Mongolia?");
+    window.click("Ask");
+    window.wait_idle();
+    window.harness.snapshot("chat_refusal");
+    window.click("Documents");
+    window.harness.snapshot("documents");
+    window.click("Search");
+    window.type_into("Search", "deposit");
+    window.wait_idle();
+    mask(&mut window, "passages, words and meaning");
+    window.harness.snapshot("search");
+    let hit = window
+        .harness
+        .get_all_by_label_contains("lease.md")
+        .next()
+        .unwrap();
+    hit.click();
+    drop(hit);
+    window.wait_idle();
+    window.settle();
+    mask(&mut window, "lease.md");
+    window.harness.snapshot("document");
+    window.click("Close");
+    window.click("Settings");
+    for place in ["config.toml", "data", "models", "index"] {
+        mask(&mut window, place);
+    }
+    window.harness.snapshot("settings");
+}
+
+/// Paths and times differ from run to run.
+fn mask(window: &mut OpenWindow, label: &str) {
+    let places: Vec<egui::Rect> = window
+        .harness
+        .query_all_by_label_contains(label)
+        .map(|node| node.rect())
+        .collect();
+    for place in places {
+        window.harness.mask(place);
+    }
+}
