@@ -52,7 +52,15 @@ pub fn cite(answer: &str, question: &str, passages: &[Passage]) -> Cited {
         let borne_out = passages
             .iter()
             .any(|passage| bears_out(passage, &sentence, &wanted));
-        if wanted.len() >= MATCH_WORDS && !borne_out {
+        // A short item of a list is doubtful only where none of its words was read anywhere.
+        let doubtful = match wanted.len() {
+            0 => false,
+            1..MATCH_WORDS => passages
+                .iter()
+                .all(|passage| words::coverage(&wanted, &passage.text) == 0.0),
+            _ => !borne_out,
+        };
+        if doubtful {
             unsupported.push(sentence.trim().to_owned());
         }
         text += &with_marks(&sentence, &marks, passages);

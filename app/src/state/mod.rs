@@ -12,7 +12,7 @@ pub mod saved;
 
 use crate::message::{
     Command, DocumentText, Event, Failure, Finding, ModelSummary, Progress, Reply, SearchMode,
-    SearchReport, SettingsReport, StatusReport, ThreadSummary,
+    SearchReport, SettingsReport, Stage, StatusReport, ThreadSummary,
 };
 use chat::Chat;
 use library::Library;
@@ -279,7 +279,17 @@ impl SessionState {
         let purpose = job.purpose;
         match event {
             Event::Progress(progress) => {
-                job.progress = Some(progress);
+                let before = job.progress.replace(progress.clone());
+                // From here on the words of everything that was read can be searched.
+                let embedding_begins = purpose == Purpose::Import
+                    && progress.stage == Stage::Embedding
+                    && before.is_none_or(|before| before.stage != Stage::Embedding);
+                if embedding_begins {
+                    return vec![
+                        Wish::refresh(Command::Documents),
+                        Wish::refresh(Command::Status),
+                    ];
+                }
                 Vec::new()
             }
             Event::Passages(passages) => {

@@ -4,6 +4,7 @@
 
 use eframe::egui::{self, Key, Modifiers, RichText};
 
+use super::markdown;
 use super::text_view::{Form, TextView};
 use super::{Field, Pick, Screen, Window, shell, theme};
 use crate::backend::sample;
@@ -404,10 +405,10 @@ fn source_ui(source: &Source, ui: &mut egui::Ui) -> Option<Click> {
     clicked
 }
 
-/// A quote without the line breaks of its source, cut where it gets long.
+/// A quote without the marks and line breaks of its source, cut where it gets long.
 pub(super) fn one_line(quote: &str) -> String {
     const MOST: usize = 420;
-    let line = quote.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = markdown::line(quote);
     let cut = line.floor_char_boundary(MOST);
     if cut < line.len() {
         format!("{} …", &line[..cut])

@@ -94,6 +94,51 @@ pub(super) fn parse(text: &str, offset: usize, with_marks: bool) -> Vec<Block> {
     reader.blocks
 }
 
+/// The words of a text in one line, without its headings and marks: for quotes in lists.
+///
+/// Rows of tables are told by their bars, since a quote may hold rows without the head that makes them a table.
+pub(super) fn line(text: &str) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut prose = String::new();
+    for row in text.lines() {
+        let Some(cells) = row.trim().strip_prefix('|') else {
+            prose += row;
+            prose.push('\n');
+            continue;
+        };
+        parts.extend(words_of(&std::mem::take(&mut prose)));
+        let is_cell = |cell: &&str| !cell.is_empty() && !cell.bytes().all(|b| b"-: ".contains(&b));
+        let cells: Vec<&str> = cells.split('|').map(str::trim).filter(is_cell).collect();
+        if !cells.is_empty() {
+            parts.push(cells.join(" · ") + ";");
+        }
+    }
+    parts.extend(words_of(&prose));
+    parts.join(" ").trim_end_matches(';').to_owned()
+}
+
+/// The words of a text that holds no table; headings only where there is nothing else.
+fn words_of(text: &str) -> Option<String> {
+    let blocks = parse(text, 0, false);
+    let is_heading = |block: &Block| matches!(block.kind, BlockKind::Text { level: 1.., .. });
+    let only_headings = blocks.iter().all(is_heading);
+    let words: Vec<&str> = blocks
+        .iter()
+        .filter(|block| only_headings || !is_heading(block))
+        .filter_map(|block| match &block.kind {
+            BlockKind::Text { spans, .. } | BlockKind::Code { spans } => Some(spans),
+            _ => None,
+        })
+        .flat_map(|spans| spans.iter().map(|span| span.text.as_str()).chain([" "]))
+        .collect();
+    let line = words
+        .concat()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    (!line.is_empty()).then_some(line)
+}
+
 /// A text that is no Markdown, as one block.
 pub(super) fn plain(text: &str, offset: usize, as_code: bool) -> Block {
     let spans = vec![Span {
@@ -154,7 +199,7 @@ impl Reader {
             Event::HardBreak => self.push("\n", source),
             Event::Rule => self.add(BlockKind::Rule),
             Event::TaskListMarker(done) => {
-                self.marker = Some(if done { "☑" } else { "☐" }.to_owned());
+                self.marker = Some(if done { "[x]" } else { "[ ]" }.to_owned());
             }
         }
     }
@@ -461,6 +506,23 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_line_has_the_words_alone() {
+        assert_eq!(
+            line("## Rent\n\nThe **rent** is\n1,180."),
+            "The rent is 1,180."
+        );
+        assert_eq!(line("# Only"), "Only");
+        assert_eq!(
+            line("# T\n| a | b |\n|---|---|\n| 1 |  |\n\nAfter."),
+            "T a · b; 1; After."
+        );
+        assert_eq!(
+            line("| 2025-03-18 | Seals | 318.60 |"),
+            "2025-03-18 · Seals · 318.60"
+        );
     }
 
     #[test]

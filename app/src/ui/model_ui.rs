@@ -169,15 +169,16 @@ fn machine_ui(window: &mut Window, ui: &mut egui::Ui) {
 
 fn finding_ui(ui: &mut egui::Ui, level: Level, subject: &str, text: &str, hint: Option<&str>) {
     let palette = theme::palette(ui);
-    let (sign, colour) = match level {
-        Level::Good => ("✔", palette.good),
-        Level::Warning => ("!", palette.warning),
-        Level::Problem => ("✖", palette.problem),
+    let (word, colour) = match level {
+        Level::Good => ("good", palette.good),
+        Level::Warning => ("look", palette.warning),
+        Level::Problem => ("wrong", palette.problem),
     };
     ui.horizontal_top(|ui| {
+        // A word and a colour: neither a font without the sign nor an eye without the colour misses it.
         ui.add_sized(
-            [16.0, 20.0],
-            egui::Label::new(RichText::new(sign).color(colour).strong()),
+            [44.0, 20.0],
+            egui::Label::new(RichText::new(word).small().strong().color(colour)),
         );
         ui.vertical(|ui| {
             ui.add(egui::Label::new(RichText::new(format!("{subject}: {text}"))).wrap());

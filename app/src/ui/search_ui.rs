@@ -31,7 +31,7 @@ fn query_ui(window: &mut Window, ui: &mut egui::Ui) {
         .desired_width(f32::INFINITY)
         .margin(egui::Margin::symmetric(12, 9));
     let field = ui.add(field);
-    let field = field.accessible_name("Search");
+    let field = field.accessible_name("Words to find");
     if window
         .view
         .focus

@@ -149,10 +149,10 @@ fn navigation_ui(window: &mut Window, ui: &mut egui::Ui) {
 }
 
 fn entry(ui: &mut egui::Ui, chosen: bool, text: &str) -> egui::Response {
-    let button = egui::Button::selectable(chosen, text)
+    // What grows after the text keeps it to the left.
+    let button = egui::Button::selectable(chosen, (text, egui::Atom::grow()))
         .truncate()
-        .min_size(egui::vec2(ui.available_width(), 26.0))
-        .right_text("");
+        .min_size(egui::vec2(ui.available_width(), 26.0));
     ui.add(button)
 }
 
@@ -254,6 +254,12 @@ fn notices_ui(window: &mut Window, ui: &mut egui::Ui) {
             palette.accent
         };
         ui.horizontal_top(|ui| {
+            let (bar, _) = ui.allocate_exact_size(egui::vec2(4.0, 18.0), egui::Sense::hover());
+            ui.painter().rect_filled(bar, 2.0, colour);
+            ui.scope(|ui| {
+                ui.set_max_width(ui.available_width() - 90.0);
+                ui.add(egui::Label::new(&notice.text).wrap());
+            });
             if ui
                 .small_button("Dismiss")
                 .on_hover_text("Hide this message")
@@ -261,12 +267,6 @@ fn notices_ui(window: &mut Window, ui: &mut egui::Ui) {
             {
                 dismissed = Some(index);
             }
-            ui.label(
-                RichText::new(if notice.is_problem { "!" } else { "·" })
-                    .color(colour)
-                    .strong(),
-            );
-            ui.add(egui::Label::new(&notice.text).wrap());
         });
     }
     if let Some(index) = dismissed {
