@@ -53,9 +53,8 @@ fn query_ui(window: &mut Window, ui: &mut egui::Ui) {
                 SearchMode::Vector => "meaning only",
             };
             format!(
-                "{} passages, {mode}, {:.0} ms. {}",
+                "{} passages, {mode}. {}",
                 report.hits.len(),
-                report.took_ms,
                 report.coverage.line()
             )
         }
@@ -63,7 +62,10 @@ fn query_ui(window: &mut Window, ui: &mut egui::Ui) {
             "Type some words, or a question. “Quotation marks” find an exact phrase.".to_owned()
         }
     };
-    ui.add(egui::Label::new(theme::small(line)).truncate());
+    let shown = ui.add(egui::Label::new(theme::small(line)).truncate());
+    if let Some(report) = &window.state.search.report {
+        shown.on_hover_text(format!("Found in {:.0} ms", report.took_ms));
+    }
     ui.add_space(4.0);
 }
 
