@@ -11,6 +11,7 @@ pub mod dependencies;
 pub mod laptop;
 pub mod repository;
 pub mod source;
+pub mod window;
 
 pub use laptop::{Laptop, Outcome};
 

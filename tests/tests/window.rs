@@ -4,140 +4,10 @@
 //! Journeys first; one image per screen besides, drawn by a software Vulkan device. After a change that is meant,
 //! `UPDATE_SNAPSHOTS=1 make test` draws the images anew: look at them before they are committed.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use eframe::egui;
-use egui_kittest::Harness;
-use egui_kittest::kittest::{NodeT, Queryable};
-use satchel_app::backend::runtime;
-use satchel_app::backend::unlock::{NewKey, Unlock};
-use satchel_app::config::{DataDirs, Settings};
-use satchel_app::ui::Window;
-use satchel_tests::{Laptop, models_dir, satchel_bin};
-use tokio::runtime::Runtime;
-
-/// Longer than an import of the sample with embeddings, or an answer of the starter model, takes on two busy cores.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A window on a laptop.
-struct OpenWindow {
-    // Dropped first: it ends what runs.
-    harness: Harness<'static, Window>,
-    laptop: Laptop,
-    _runtime: Runtime,
-}
-
-impl OpenWindow {
-    fn with_models(size: [f32; 2]) -> Self {
-        Self::new(size, true, Laptop::new())
-    }
-
-    fn new(size: [f32; 2], with_models: bool, laptop: Laptop) -> Self {
-        let runtime = runtime::build().expect("threads");
-        let mut dirs = DataDirs::find(Some(&laptop.data_dir()));
-        dirs.program = satchel_bin();
-        dirs.socket = laptop.data_dir().join("run/window.sock");
-        if with_models {
-            dirs.models = models_dir();
-        }
-        let unlock = Unlock {
-            ask: Arc::new(|_| None),
-            new_key: NewKey::PlainFile,
-        };
-        let handle = runtime.handle().clone();
-        let harness = Harness::builder()
-            .with_size(size)
-            .with_theme(egui::Theme::Light)
-            .wgpu()
-            .build_eframe(move |creation| {
-                Window::open(
-                    &creation.egui_ctx,
-                    handle,
-                    dirs,
-                    Settings::default(),
-                    unlock,
-                )
-            });
-        // A caret that blinks is in some images and not in others.
-        harness
-            .ctx
-            .all_styles_mut(|style| style.visuals.text_cursor.blink = false);
-        let mut window = Self {
-            harness,
-            laptop,
-            _runtime: runtime,
-        };
-        window.wait("the workspace to open", |window| {
-            window.harness.state().is_idle()
-        });
-        window
-    }
-
-    /// Draws frames until something holds.
-    fn wait(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let started = Instant::now();
-        loop {
-            self.harness.step();
-            if holds(self) {
-                self.settle();
-                return;
-            }
-            assert!(started.elapsed() < PATIENCE, "waited in vain for {what}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Draws some frames more: animations end, scroll areas learn their sizes.
-    fn settle(&mut self) {
-        self.harness.run_steps(8);
-    }
-
-    fn wait_idle(&mut self) {
-        self.harness.step();
-        self.wait("the work to end", |window| window.harness.state().is_idle());
-    }
-
-    fn click(&mut self, label: &str) {
-        self.harness.get_by_label(label).click();
-        self.settle();
-    }
-
-    fn type_into(&mut self, label: &str, text: &str) {
-        self.harness.get_by_label(label).focus();
-        self.harness.step();
-        self.harness.get_by_label(label).type_text(text);
-        self.settle();
-    }
-
-    fn shows(&self, text: &str) -> bool {
-        self.harness
-            .query_all_by_label_contains(text)
-            .next()
-            .is_some()
-    }
-
-    fn import_sample(&mut self) {
-        self.click("Try the sample");
-        self.wait_idle();
-    }
-
-    /// Everything that is written in the window.
-    fn words(&self) -> String {
-        let mut words = String::new();
-        for node in self.harness.root().children_recursive() {
-            if let Some(label) = node
-                .accesskit_node()
-                .label()
-                .or(node.accesskit_node().value())
-            {
-                words += &label;
-                words.push('\n');
-            }
-        }
-        words
-    }
-}
+use egui_kittest::kittest::Queryable;
+use satchel_tests::Laptop;
+use satchel_tests::window::OpenWindow;
 
 #[test]
 fn a_folder_is_imported_asked_and_the_cited_place_opened() {
@@ -225,6 +95,32 @@ fn search_answers_while_one_types_without_any_model() {
     window.type_into("Words to find", " nowhere zzz");
     window.wait_idle();
     assert!(!window.shows("Apples"), "{}", window.words());
+}
+
+#[test]
+fn a_question_without_a_model_says_what_to_do() {
+    let laptop = Laptop::new();
+    laptop.write(
+        "papers/a.txt",
+        "The ferry to the island leaves at seven in the morning.",
+    );
+    let papers = laptop.home().join("papers");
+    let mut window = OpenWindow::new([900.0, 640.0], false, laptop);
+    window.click("Documents");
+    window.type_into("Path to import", papers.to_str().unwrap());
+    window.click("Import");
+    window.wait_idle();
+    window.click("Chat");
+    window.type_into("Question", "When does the ferry to the island leave?");
+    window.click("Ask");
+    window.wait_idle();
+    assert!(
+        window.shows("No chat model is installed"),
+        "{}",
+        window.words()
+    );
+    window.click("Ask again");
+    window.wait_idle();
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub(super) struct TextView {
 struct Laid {
     piece: Piece,
     blocks: Option<Vec<Block>>,
+    /// Measured when it was drawn, guessed before, at the present width.
     height: Option<f32>,
 }
 
@@ -121,10 +122,11 @@ impl TextView {
         is_target: bool,
     ) -> Option<String> {
         let laid = &mut self.pieces[index];
-        let estimate = laid
+        let width = self.width;
+        let height = *laid
             .height
-            .unwrap_or_else(|| estimated_height(&text[laid.piece.range.clone()], self.width));
-        let place = egui::Rect::from_min_size(ui.cursor().min, egui::vec2(self.width, estimate));
+            .get_or_insert_with(|| estimated_height(&text[laid.piece.range.clone()], width));
+        let place = egui::Rect::from_min_size(ui.cursor().min, egui::vec2(width, height));
         if !is_target && !ui.is_rect_visible(place) {
             ui.allocate_space(place.size());
             return None;
@@ -416,5 +418,71 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(ranges(&view), ranges(&whole));
+    }
+
+    /// Draws a frame of a view in a scroll area; gives the processor's time that it took.
+    fn frame(context: &egui::Context, view: &mut TextView, text: &str) -> std::time::Duration {
+        let input = egui::RawInput {
+            screen_rect: Some(egui::Rect::from_min_size(
+                egui::Pos2::ZERO,
+                egui::vec2(800.0, 600.0),
+            )),
+            ..egui::RawInput::default()
+        };
+        let before = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        drop(context.run_ui(input, |ui| {
+            view.grow(text);
+            egui::ScrollArea::vertical().show(ui, |ui| view.show(ui, text));
+        }));
+        let after = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let ns = (after.tv_sec - before.tv_sec) * 1_000_000_000 + (after.tv_nsec - before.tv_nsec);
+        std::time::Duration::from_nanos(ns.unsigned_abs())
+    }
+
+    /// The slowest of some frames after the first ones, which lay out fonts.
+    fn slowest(view: &mut TextView, texts: impl Iterator<Item = String>) -> std::time::Duration {
+        let context = egui::Context::default();
+        let mut slowest = std::time::Duration::ZERO;
+        for (index, text) in texts.enumerate() {
+            let took = frame(&context, view, &text);
+            if index > 2 {
+                slowest = slowest.max(took);
+            }
+        }
+        slowest
+    }
+
+    #[test]
+    fn an_answer_of_ten_megabytes_leaves_the_window_alive() {
+        let paragraph = format!(
+            "Some **words** of an answer [S1] that will not end. {}\n\n",
+            "and on ".repeat(90)
+        );
+        let whole = paragraph.repeat(10 * 1024 * 1024 / paragraph.len());
+        let mut view = TextView::new(Form::Markdown, true);
+        view.grow(&whole[..whole.floor_char_boundary(whole.len() - 100_000)]);
+        let pieces = (0..20).map(|i| whole[..whole.len() - 100_000 + i * 5000].to_owned());
+        let slowest = slowest(&mut view, pieces);
+        // Ten times what it takes on the slowest machine tried: a frame that lays out everything takes minutes.
+        assert!(slowest.as_millis() < 100, "{slowest:?}");
+    }
+
+    #[test]
+    fn a_document_of_one_line_of_five_megabytes_is_drawn_in_parts() {
+        let line = "word ".repeat(1024 * 1024);
+        let mut view = TextView::new(Form::Plain, false);
+        view.grow(&line);
+        view.go_to(4_000_000..4_000_010);
+        let slowest = slowest(&mut view, std::iter::repeat_n(line, 12));
+        assert!(slowest.as_millis() < 100, "{slowest:?}");
+        let laid_out = view
+            .pieces
+            .iter()
+            .filter(|laid| laid.blocks.is_some())
+            .count();
+        assert!(
+            (1..40).contains(&laid_out),
+            "{laid_out} pieces were laid out"
+        );
     }
 }
