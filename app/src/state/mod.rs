@@ -12,7 +12,8 @@ pub mod saved;
 
 use crate::message::{
     Command, DocumentText, Event, Failure, Finding, ModelSummary, Progress, Reply, SearchMode,
-    SearchReport, SettingsReport, Stage, StatusReport, ThreadSummary,
+    SearchReport, SettingsReport, Stage, StatusReport, ThreadSummary, WorkspaceCommand,
+    WorkspaceSummary,
 };
 use chat::Chat;
 use library::Library;
@@ -38,6 +39,8 @@ pub enum Purpose {
     Model,
     /// Something is changed: settings, a chat's title, documents removed.
     Change,
+    /// Another workspace is made the current one, to be opened next.
+    Switch,
     /// A list is brought up to date; nobody waits for it.
     Refresh,
     /// Everything is checked.
@@ -163,6 +166,10 @@ pub struct SessionState {
     pub findings: Vec<Finding>,
     /// The settings, once known.
     pub settings: Option<SettingsReport>,
+    /// All workspaces, by name.
+    pub workspaces: Vec<WorkspaceSummary>,
+    /// Another workspace is current now than the open one.
+    reopens: bool,
     last_job: u64,
     visits: u64,
 }
@@ -197,9 +204,26 @@ impl SessionState {
             Command::Threads,
             Command::Models,
             Command::Settings,
+            Command::Workspace(WorkspaceCommand::List),
         ]
         .map(Wish::refresh)
         .into()
+    }
+
+    /// Whether the current workspace is to be opened instead of this one; says so once.
+    pub fn wants_reopening(&mut self) -> bool {
+        std::mem::take(&mut self.reopens)
+    }
+
+    /// A state for another workspace: nothing of this one, but its jobs are not taken for new ones.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self {
+            notices: self.notices.clone(),
+            last_job: self.last_job,
+            visits: self.visits,
+            ..Self::default()
+        }
     }
 
     /// The jobs that the user should see, and may stop.
@@ -331,6 +355,17 @@ impl SessionState {
                 self.chat.retitle(&self.threads);
             }
             Reply::Models(models) => self.models = models,
+            Reply::Workspaces(workspaces) => self.workspaces = workspaces,
+            Reply::Workspace(report) => {
+                self.reopens = purpose == Purpose::Switch;
+                if !self.reopens {
+                    self.say(report.done, false);
+                }
+                return vec![
+                    Wish::refresh(Command::Workspace(WorkspaceCommand::List)),
+                    Wish::refresh(Command::Status),
+                ];
+            }
             Reply::Doctor(findings) => self.findings = findings,
             Reply::Settings(report) => {
                 self.settings = Some(report);
@@ -375,6 +410,7 @@ impl SessionState {
                     Command::Status,
                     Command::Threads,
                     Command::Models,
+                    Command::Workspace(WorkspaceCommand::List),
                 ]
                 .map(Wish::refresh)
                 .into();
@@ -468,7 +504,7 @@ pub fn words(failure: &Failure) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Coverage, FailureKind};
+    use crate::message::{Coverage, FailureKind, WorkspaceReport};
 
     fn hits(count: usize) -> Event {
         Event::Reply(Box::new(Reply::Hits(SearchReport {
@@ -529,6 +565,33 @@ mod tests {
         let reader = state.reader.unwrap();
         assert!(reader.failure.is_some());
         assert!(state.notices.is_empty());
+    }
+
+    #[test]
+    fn a_switch_opens_the_other_workspace_and_forgets_this_one() {
+        let mut state = SessionState::default();
+        state.search.query = "lease".into();
+        let job = state.begin(Purpose::Switch, "Opening");
+        let report = WorkspaceReport {
+            done: "Switched.".into(),
+            workspace: WorkspaceSummary {
+                id: "1".into(),
+                name: "Taxes".into(),
+                current: true,
+                open_here: false,
+                documents: Some(0),
+                size_bytes: 0,
+                problem: None,
+            },
+        };
+        state.apply(job, Event::Reply(Box::new(Reply::Workspace(report))));
+        assert!(state.wants_reopening() && !state.wants_reopening());
+        let mut other = state.emptied();
+        assert!(other.search.query.is_empty());
+        assert!(
+            other.begin(Purpose::Refresh, "") > job,
+            "no job of the other is taken for one of this"
+        );
     }
 
     #[test]

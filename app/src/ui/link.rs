@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use crate::backend::connect::Connection;
 use crate::backend::jobs::Stopper;
 use crate::backend::unlock::{AskPassphrase, Unlock};
+use crate::backend::workspaces::WorkspaceChoice;
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Event, Failure};
 use crate::state::JobId;
@@ -71,13 +72,17 @@ pub(super) struct Place {
     pub(super) dirs: DataDirs,
     /// Settings as read at the start.
     pub(super) settings: Settings,
-    /// Where a new key goes, and who knows the passphrase before the user is asked.
+    /// Who knows the key before the user is asked.
     pub(super) unlock: Unlock,
+    /// The workspace to begin with.
+    pub(super) which: WorkspaceChoice,
 }
 
 /// The way to the backend.
 pub(super) struct Link {
     place: Place,
+    /// Comes by the key; remembers it for the next workspace.
+    unlock: Unlock,
     runtime: tokio::runtime::Handle,
     context: egui::Context,
     sender: Sender<News>,
@@ -94,8 +99,10 @@ impl Link {
         context: egui::Context,
     ) -> Self {
         let (sender, news) = channel();
+        let unlock = place.unlock.clone().or_ask(asker(&sender, &context));
         let link = Self {
             place,
+            unlock,
             runtime,
             context,
             sender,
@@ -103,36 +110,27 @@ impl Link {
             connection: None,
             running: HashMap::new(),
         };
-        link.connect();
+        link.connect(None, link.place.which.clone());
         link
     }
 
-    fn connect(&self) {
+    /// Opens a workspace after the one that is open has been closed.
+    fn connect(&self, open: Option<Arc<Connection>>, which: WorkspaceChoice) {
         let (sender, context) = (self.sender.clone(), self.context.clone());
-        let place = self.place.clone();
-        let unlock = Unlock {
-            ask: self.asker(),
-            new_key: place.unlock.new_key,
-        };
+        let (place, unlock) = (self.place.clone(), self.unlock.clone());
         self.runtime.spawn(async move {
-            let opened = Connection::open(place.dirs, place.settings, unlock).await;
+            if let Some(open) = open {
+                close(open).await;
+            }
+            let opened = Connection::open(place.dirs, place.settings, unlock, which).await;
             tell(&sender, &context, News::Opened(opened.map(Arc::new)));
         });
     }
 
-    /// Asks for the passphrase in the window; called on a thread that may wait.
-    fn asker(&self) -> AskPassphrase {
-        let (sender, context) = (self.sender.clone(), self.context.clone());
-        let known = Arc::clone(&self.place.unlock.ask);
-        Arc::new(move |prompt| {
-            if let Some(passphrase) = known(prompt) {
-                return Some(passphrase);
-            }
-            let (reply, answer) = channel();
-            let prompt = prompt.to_owned();
-            tell(&sender, &context, News::Passphrase { prompt, reply });
-            answer.recv().ok().flatten()
-        })
+    /// Leaves the open workspace for the one that is current now.
+    pub(super) fn reopen(&mut self) {
+        let open = self.close();
+        self.connect(open, WorkspaceChoice::Current);
     }
 
     /// Takes over the open workspace.
@@ -142,7 +140,7 @@ impl Link {
 
     /// Tries to open the workspace again.
     pub(super) fn retry(&self) {
-        self.connect();
+        self.connect(None, WorkspaceChoice::Current);
     }
 
     /// The folders in use.
@@ -260,6 +258,30 @@ impl Link {
             task.abort();
         }
         self.connection.take()
+    }
+}
+
+/// Asks for the passphrase in the window; called on a thread that may wait.
+fn asker(sender: &Sender<News>, context: &egui::Context) -> AskPassphrase {
+    let (sender, context) = (sender.clone(), context.clone());
+    Arc::new(move |prompt| {
+        let (reply, answer) = channel();
+        let prompt = prompt.to_owned();
+        tell(&sender, &context, News::Passphrase { prompt, reply });
+        answer.recv().ok().flatten()
+    })
+}
+
+/// Closes a workspace once its last command has let go of it.
+async fn close(mut open: Arc<Connection>) {
+    // Commands were cancelled just now; they let go at their next step. A workspace that is held longer is left
+    // to its holder: opening it again says that it is in use.
+    for _ in 0..250 {
+        match Arc::try_unwrap(open) {
+            Ok(connection) => return connection.close().await,
+            Err(held) => open = held,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -26,9 +26,11 @@ mod shell;
 mod text_view;
 mod theme;
 mod unlock_ui;
+mod workspace_ui;
 
 use crate::backend::connect::Connection;
 use crate::backend::unlock::Unlock;
+use crate::backend::workspaces::WorkspaceChoice;
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Failure, FailureKind};
 use crate::state::saved::AppState;
@@ -48,9 +50,10 @@ pub fn run(
     dirs: DataDirs,
     settings: Settings,
     unlock: Unlock,
+    which: WorkspaceChoice,
 ) -> Result<(), Failure> {
     let started = Instant::now();
-    if runtime.block_on(Connection::is_open_elsewhere(&dirs)) {
+    if runtime.block_on(Connection::is_open_elsewhere(&dirs, &unlock, &which))? {
         return Err(Failure::new(
             FailureKind::Locked,
             "Satchel is open already for these documents",
@@ -61,6 +64,7 @@ pub fn run(
         dirs,
         settings,
         unlock,
+        which,
     };
     let handle = runtime.handle().clone();
     let options = eframe::NativeOptions {
@@ -146,7 +150,8 @@ struct View {
     settings: settings_ui::Draft,
     /// What is about to be removed, until it is confirmed.
     removing: Option<Removal>,
-    renaming: Option<(String, String)>,
+    /// What is about to get a name.
+    naming: Option<Naming>,
 }
 
 /// Fields that can be given the caret.
@@ -162,6 +167,42 @@ struct Prompt {
     words: String,
     typed: String,
     reply: Sender<Option<Passphrase>>,
+}
+
+/// A name that is asked for: of a chat, of a workspace, or of a new workspace where neither is named here.
+struct Naming {
+    question: &'static str,
+    /// On the button.
+    verb: &'static str,
+    name: String,
+    chat: Option<String>,
+    workspace: Option<String>,
+    is_new: bool,
+}
+
+impl Naming {
+    fn new(
+        question: &'static str,
+        verb: &'static str,
+        name: &str,
+        workspace: Option<String>,
+    ) -> Self {
+        Self {
+            question,
+            verb,
+            name: name.to_owned(),
+            chat: None,
+            workspace,
+            is_new: true,
+        }
+    }
+
+    fn of_chat(thread: &str, title: &str) -> Self {
+        Self {
+            chat: Some(thread.to_owned()),
+            ..Self::new("Title of the chat", "Rename", title, None)
+        }
+    }
 }
 
 /// Something that is about to be removed.
@@ -190,6 +231,7 @@ impl Window {
                 dirs,
                 settings,
                 unlock,
+                which: WorkspaceChoice::Current,
             },
         )
     }
@@ -340,6 +382,9 @@ impl Window {
             News::Event(job, event) => {
                 let wishes = self.state.apply(job, event);
                 self.wish(wishes);
+                if self.state.wants_reopening() {
+                    self.reopen();
+                }
             }
             News::Started(..) => {}
             News::Picked(Picked::Paths(paths)) => self.import(paths),
@@ -349,6 +394,16 @@ impl Window {
                 false,
             ),
         }
+    }
+
+    /// Leaves the open workspace for the one that is current now.
+    fn reopen(&mut self) {
+        self.state = self.state.emptied();
+        self.view = View {
+            screen: self.view.screen,
+            ..View::default()
+        };
+        self.link.reopen();
     }
 
     fn pick(&mut self, what: Pick) {

@@ -6,8 +6,8 @@
 use eframe::egui::{self, Key, KeyboardShortcut, Modifiers, RichText};
 
 use super::{
-    Field, Pick, Removal, Screen, Window, chat_ui, document_ui, library_ui, model_ui, search_ui,
-    settings_ui, theme, unlock_ui,
+    Field, Naming, Pick, Removal, Screen, Window, chat_ui, document_ui, library_ui, model_ui,
+    search_ui, settings_ui, theme, unlock_ui, workspace_ui,
 };
 use crate::message::Command;
 use crate::state::saved::ZOOM;
@@ -105,7 +105,7 @@ fn remember_zoom(window: &mut Window, ui: &egui::Ui) {
 
 /// One step back: what is asked, then the open document, then the answer that is being written.
 fn escape(window: &mut Window) {
-    if window.view.removing.take().is_some() || window.view.renaming.take().is_some() {
+    if window.view.removing.take().is_some() || window.view.naming.take().is_some() {
         return;
     }
     if window.state.reader.take().is_some() {
@@ -116,13 +116,8 @@ fn escape(window: &mut Window) {
 }
 
 fn navigation_ui(window: &mut Window, ui: &mut egui::Ui) {
-    let name = window
-        .state
-        .status
-        .as_ref()
-        .map_or("Opening …", |status| status.name.as_str());
     ui.label(RichText::new("Satchel").heading().strong());
-    ui.label(theme::small(name));
+    workspace_ui::workspace_ui(window, ui);
     ui.add_space(theme::GAP / 2.0);
     let width = ui.available_width();
     let new = theme::primary(ui, "New chat").min_size(egui::vec2(width, 0.0));
@@ -173,7 +168,7 @@ fn threads_ui(window: &mut Window, ui: &mut egui::Ui) {
         }
         response.context_menu(|ui| {
             if ui.button("Rename …").clicked() {
-                window.view.renaming = Some((thread.id.clone(), thread.title.clone()));
+                window.view.naming = Some(Naming::of_chat(&thread.id, &thread.title));
                 ui.close();
             }
             if ui.button("Remove …").clicked() {
@@ -314,42 +309,7 @@ fn removal_ui(window: &mut Window, ui: &mut egui::Ui) {
             window.send(Purpose::Change, "Removing", removal.command);
         }
     }
-    rename_ui(window, ui);
-}
-
-fn rename_ui(window: &mut Window, ui: &mut egui::Ui) {
-    let Some((_, title)) = &mut window.view.renaming else {
-        return;
-    };
-    let mut decision = None;
-    let modal = egui::Modal::new(egui::Id::unique("rename")).show(ui.ctx(), |ui| {
-        ui.set_max_width(420.0);
-        let label = ui.label(RichText::new("Title of the chat").strong());
-        let field = ui.text_edit_singleline(title).labelled_by(label.id);
-        if !field.has_focus() && !field.lost_focus() {
-            field.request_focus();
-        }
-        let entered = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
-        ui.add_space(theme::GAP / 2.0);
-        ui.horizontal(|ui| {
-            if ui.add(theme::primary(ui, "Rename")).clicked() || entered {
-                decision = Some(true);
-            }
-            if ui.button("Cancel").clicked() {
-                decision = Some(false);
-            }
-        });
-    });
-    if modal.should_close() && decision.is_none() {
-        decision = Some(false);
-    }
-    if let Some(confirmed) = decision
-        && let Some((thread, title)) = window.view.renaming.take()
-        && confirmed
-    {
-        let command = Command::RenameThread { thread, title };
-        window.send(Purpose::Change, "Renaming", command);
-    }
+    workspace_ui::naming_ui(window, ui);
 }
 
 /// A failure in the place of what it kept from being shown.

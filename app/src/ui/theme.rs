@@ -155,8 +155,11 @@ fn visuals(mut visuals: Visuals, palette: Palette, dark: bool) -> Visuals {
         widget.fg_stroke = Stroke::new(1.0, text);
         widget.expansion = 0.0;
     }
+    // There is no bold face in the font: strong text is darker (lighter in the dark) instead.
+    visuals.widgets.active.fg_stroke.color = if dark { Color32::WHITE } else { Color32::BLACK };
     visuals.widgets.noninteractive.bg_stroke = Stroke::new(1.0, palette.line);
-    visuals.widgets.inactive.bg_stroke = Stroke::NONE;
+    // Fields and buttons have an edge also where nobody points at them.
+    visuals.widgets.inactive.bg_stroke = Stroke::new(1.0, palette.line);
     visuals.widgets.hovered.bg_stroke = Stroke::new(1.0, palette.line);
     visuals.widgets.active.bg_stroke = Stroke::new(1.0, palette.accent);
     visuals.window_corner_radius = CornerRadius::same(10);
