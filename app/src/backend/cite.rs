@@ -109,7 +109,11 @@ pub fn nearest(hits: &[satchel_vector::Hit], question: &str) -> Vec<Citation> {
 /// passage around it is shown as context.
 #[must_use]
 pub fn citation(passage: &Passage, origin: Origin, wanted: &HashSet<String>) -> Citation {
-    let topic = format!("{} {}", passage.hit.title, passage.hit.heading_path.join(" "));
+    let topic = format!(
+        "{} {}",
+        passage.hit.title,
+        passage.hit.heading_path.join(" ")
+    );
     let quote: Range<usize> = words::best_sentence(&passage.hit.text, &topic, wanted);
     let mut citation = retrieve::citation(&passage.hit, origin);
     citation.mark.clone_from(&passage.mark);

@@ -29,12 +29,14 @@ pub mod scan;
 pub mod socket;
 pub mod unlock;
 pub mod words;
+pub mod workspaces;
 
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Failure, Reply};
 use crate::parse::{ParsePool, WorkerProgram};
 use jobs::{Emitter, EventStream};
 use model_host::ModelHost;
+use workspaces::{WorkspaceChoice, Workspaces};
 
 /// An open workspace with everything that works on it. Cloning shares it.
 #[derive(Clone)]
@@ -51,7 +53,9 @@ pub struct Shared {
     pub settings: Settings,
     /// The documents: the truth. Its calls block: short look-ups are made where they are needed, reading and
     /// writing of files through [`Shared::with_workspace`].
-    pub workspace: Workspace,
+    pub workspace: Arc<Workspace>,
+    /// All workspaces of the data folder, this one among them.
+    pub workspaces: Workspaces,
     /// The index: a cache of the documents.
     pub index: VectorStore,
     /// Every document is in the index, as far as this process knows: searches need not compare the two.
@@ -82,18 +86,14 @@ impl Shared {
         let shared = Arc::clone(self);
         tokio::task::spawn_blocking(move || work(&shared.workspace).map_err(Into::into))
             .await
-            .unwrap_or_else(|panic| {
-                Err(Failure::general(format!(
-                    "a part of Satchel crashed: {panic}"
-                )))
-            })
+            .unwrap_or_else(|panic| Err(failure::of_panic(panic)))
     }
 }
 
 impl Backend {
-    /// Opens the workspace, the index and the model store in `dirs`.
+    /// Opens a workspace, its index and the model store in `dirs`.
     ///
-    /// The first start creates a workspace and its key. Blocks for tens of milliseconds, longer while a
+    /// The first start creates a workspace and its key. Takes tens of milliseconds, longer while a
     /// passphrase is checked.
     ///
     /// # Errors
@@ -103,26 +103,24 @@ impl Backend {
         dirs: DataDirs,
         settings: Settings,
         unlock: unlock::Unlock,
+        which: &WorkspaceChoice,
     ) -> Result<Self, Failure> {
         let started = std::time::Instant::now();
-        let mut notices = Vec::new();
-        let (opened, notices_of_opening) = {
-            let dirs = dirs.clone();
-            tokio::task::spawn_blocking(move || unlock::open_workspace(&dirs, unlock))
+        let workspaces = Workspaces::new(dirs.clone(), unlock);
+        let (workspace, mut notices) = {
+            let (workspaces, which) = (workspaces.clone(), which.clone());
+            tokio::task::spawn_blocking(move || workspaces.open(&which))
                 .await
-                .unwrap_or_else(|panic| {
-                    Err(Failure::general(format!(
-                        "a part of Satchel crashed: {panic}"
-                    )))
-                })?
+                .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?
         };
-        notices.extend(notices_of_opening);
+        let workspace = Arc::new(workspace);
         tracing::debug!(
             elapsed_ms = started.elapsed().as_millis() as u64,
             "workspace is open"
         );
-        let index_dir = dirs.index.join(opened.id().to_string());
-        let (index, report) = VectorStore::open(&index_dir).await.map_err(Failure::from)?;
+        let (index, report) = VectorStore::open(&dirs.index_of(workspace.id()))
+            .await
+            .map_err(Failure::from)?;
         if let Some(words) = failure::words_of_open_report(&report) {
             notices.push(words);
         }
@@ -141,7 +139,8 @@ impl Backend {
         let shared = Shared {
             dirs,
             settings,
-            workspace: opened,
+            workspaces: workspaces.with_open(Arc::clone(&workspace)),
+            workspace,
             index,
             index_is_current: AtomicBool::new(false),
             index_writer: tokio::sync::Mutex::new(()),
@@ -232,6 +231,9 @@ async fn carry_out(
         Command::Thread { thread } => conversation::show(shared, &thread).await.map(Reply::Thread),
         Command::Models | Command::ImportModel { .. } | Command::RemoveModel { .. } => {
             model_host::carry_out(&shared.models, command, emitter).await
+        }
+        Command::Workspace(command) => {
+            workspaces::carry_out(&shared.workspaces, command, emitter).await
         }
         Command::Doctor => Ok(Reply::Doctor(doctor::examine(shared).await)),
         Command::Status => documents::status(shared).await.map(Reply::Status),

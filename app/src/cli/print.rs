@@ -13,7 +13,7 @@ use crate::config::DataDirs;
 use crate::message::{
     AnswerReport, Citation, DocumentSummary, Event, Failure, FileOutcome, Finding, ImportReport,
     Level, ModelSummary, Origin, Passage, Reply, SearchMode, SearchReport, StatusReport,
-    ThreadReport, ThreadSummary,
+    ThreadReport, ThreadSummary, WorkspaceSummary,
 };
 
 /// Failed files named one by one at the end of an import; the rest are counted.
@@ -131,6 +131,8 @@ impl Printer {
             Reply::Threads(threads) => self.threads(threads),
             Reply::Thread(thread) => self.thread(thread),
             Reply::Models(models) => self.models(models),
+            Reply::Workspaces(workspaces) => self.workspaces(workspaces),
+            Reply::Workspace(report) => self.message(&clean(&report.done)),
             Reply::Doctor(findings) => self.findings(findings),
             Reply::Status(status) => self.status(status),
             Reply::Done(text) => self.message(text),
@@ -147,6 +149,8 @@ impl Printer {
             Reply::Threads(value) => write_json(value),
             Reply::Thread(value) => write_json(value),
             Reply::Models(value) => write_json(value),
+            Reply::Workspaces(value) => write_json(value),
+            Reply::Workspace(value) => write_json(value),
             Reply::Doctor(value) => write_json(value),
             Reply::Status(value) => write_json(value),
             Reply::Done(text) => write_json(&serde_json::json!({ "done": text })),
@@ -427,6 +431,29 @@ impl Printer {
         }
     }
 
+    fn workspaces(&self, workspaces: &[WorkspaceSummary]) {
+        for workspace in workspaces {
+            let current = if workspace.current { "*" } else { " " };
+            let documents = workspace
+                .documents
+                .map_or_else(|| "?".to_owned(), |count| count.to_string());
+            self.line(&format!(
+                "{current} {}  {documents:>7} documents  {:>9}  {}",
+                &workspace.id[..12],
+                size(workspace.size_bytes),
+                self.bold(&clean(&workspace.name)),
+            ));
+            if let Some(problem) = &workspace.problem {
+                self.line(&indent(problem));
+            }
+        }
+        if workspaces.is_empty() {
+            self.message("There is no workspace yet. The first import makes one, `satchel workspace new NAME` another.");
+        } else {
+            self.message("* current");
+        }
+    }
+
     fn findings(&self, findings: &[Finding]) {
         for finding in findings {
             let sign = match finding.level {
@@ -475,7 +502,7 @@ impl Printer {
             ("Models", &dirs.models),
             ("Index (rebuilt when deleted)", &dirs.index),
             ("State", &dirs.state),
-            ("Socket", &dirs.socket),
+            ("Sockets of open workspaces", &dirs.sockets),
         ] {
             self.line(&format!("{what:<29} {}", path.display()));
         }
@@ -571,7 +598,19 @@ fn indent(text: &str) -> String {
     })
 }
 
-fn size(bytes: u64) -> String {
+/// What to call a workspace in a sentence.
+#[must_use]
+pub(crate) fn workspace_label(workspace: &WorkspaceSummary) -> String {
+    if workspace.name.is_empty() {
+        format!("the workspace {}", &workspace.id[..12])
+    } else {
+        format!("“{}”", clean(&workspace.name))
+    }
+}
+
+/// A size in the largest unit that it fills.
+#[must_use]
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
         1024..1_048_576 => format!("{} KiB", bytes >> 10),

@@ -16,6 +16,7 @@ mod theme;
 
 use crate::backend::connect::Connection;
 use crate::backend::unlock::Unlock;
+use crate::backend::workspaces::WorkspaceChoice;
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Event, Failure, FailureKind, SearchMode};
 use crate::state::SessionState;
@@ -29,8 +30,9 @@ pub fn run(
     dirs: DataDirs,
     settings: Settings,
     unlock: Unlock,
+    which: WorkspaceChoice,
 ) -> Result<(), Failure> {
-    let connection = runtime.block_on(Connection::open(dirs, settings, unlock))?;
+    let connection = runtime.block_on(Connection::open(dirs, settings, unlock, which))?;
     if matches!(connection, Connection::There(_)) {
         return Err(Failure::new(
             FailureKind::Locked,
