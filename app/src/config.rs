@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use satchel_sync::WorkspaceId;
 use serde::{Deserialize, Serialize};
 
 /// Where everything lives. `satchel paths` prints it.
@@ -20,8 +21,8 @@ pub struct DataDirs {
     pub index: PathBuf,
     /// Logs and the state of the window.
     pub state: PathBuf,
-    /// The socket through which a second process reaches the one that has the workspace open.
-    pub socket: PathBuf,
+    /// Sockets of the processes that have a workspace open: see [`DataDirs::socket`].
+    pub sockets: PathBuf,
     /// The `satchel` program, started again for its workers. A test that holds the backend itself names it here.
     #[serde(skip)]
     pub program: PathBuf,
@@ -53,7 +54,7 @@ impl DataDirs {
             models: root.join("models"),
             index: root.join("index"),
             state: root.join("state"),
-            socket: socket_path(root),
+            sockets: sockets_folder(root),
             program: this_program(),
         }
     }
@@ -72,10 +73,41 @@ impl DataDirs {
                 .state_dir()
                 .unwrap_or(user.data_local_dir())
                 .to_path_buf(),
-            socket: socket_path(&data),
+            sockets: sockets_folder(&data),
             program: this_program(),
             data,
         }
+    }
+
+    /// The folder of all workspaces.
+    #[must_use]
+    pub fn workspaces(&self) -> PathBuf {
+        self.data.join("workspaces")
+    }
+
+    /// The file that names the current workspace: the one that is opened where no other is asked for.
+    #[must_use]
+    pub fn current_workspace_file(&self) -> PathBuf {
+        self.data.join("current-workspace")
+    }
+
+    /// The folder of a workspace's index.
+    #[must_use]
+    pub fn index_of(&self, workspace: WorkspaceId) -> PathBuf {
+        self.index.join(workspace.to_string())
+    }
+
+    /// The socket through which a second process reaches the one that has this workspace open.
+    ///
+    /// A socket's path may be 107 bytes long at most, so its name is short: a hash of the data folder and of the
+    /// workspace, since a copied data folder holds the same workspaces.
+    #[must_use]
+    pub fn socket(&self, workspace: WorkspaceId) -> PathBuf {
+        let mut tag = blake3::Hasher::new();
+        tag.update(workspace.as_bytes());
+        tag.update(self.data.as_os_str().as_encoded_bytes());
+        let tag = tag.finalize().to_hex();
+        self.sockets.join(format!("{}.sock", &tag[..16]))
     }
 }
 
@@ -85,15 +117,13 @@ fn this_program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("satchel"))
 }
 
-/// A socket's path may be 107 bytes long at most, so it is short and lives in the runtime folder,
-/// named after the data folder it belongs to.
-fn socket_path(data: &Path) -> PathBuf {
-    let tag = blake3::hash(data.as_os_str().as_encoded_bytes()).to_hex();
+/// Sockets lie in the runtime folder, which is the user's alone and empty after a restart; where there is none,
+/// beside the data.
+fn sockets_folder(data: &Path) -> PathBuf {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR")
         .filter(|dir| !dir.is_empty())
         .map(PathBuf::from);
-    let folder = runtime.map_or_else(|| data.join("run"), |dir| dir.join("satchel"));
-    folder.join(format!("{}.sock", &tag[..16]))
+    runtime.map_or_else(|| data.join("run"), |dir| dir.join("satchel"))
 }
 
 /// The settings file. Every field has a default; unknown fields are refused with their name.
@@ -347,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_dir_holds_everything_but_the_socket() {
+    fn a_data_dir_holds_everything_but_the_sockets() {
         let dirs = DataDirs::below(Path::new("/tmp/box"));
         for path in [
             &dirs.config_file,
@@ -358,6 +388,16 @@ mod tests {
         ] {
             assert!(path.starts_with("/tmp/box"), "{}", path.display());
         }
-        assert!(dirs.socket.as_os_str().len() < 107 || !dirs.socket.starts_with("/run"));
+        let socket = dirs.socket(WorkspaceId([1; 16]));
+        assert!(socket.as_os_str().len() < 107 || !socket.starts_with("/run"));
+    }
+
+    #[test]
+    fn each_workspace_of_each_data_folder_has_its_own_socket() {
+        let [here, there] = ["/tmp/box", "/tmp/copy"].map(|dir| DataDirs::below(Path::new(dir)));
+        let [one, other] = [WorkspaceId([1; 16]), WorkspaceId([2; 16])];
+        assert_ne!(here.socket(one), here.socket(other));
+        assert_ne!(here.socket(one).file_name(), there.socket(one).file_name());
+        assert_eq!(here.socket(one), here.socket(one));
     }
 }

@@ -8,6 +8,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod workspace;
+
+pub use workspace::{WorkspaceCommand, WorkspaceReport, WorkspaceSummary};
+
 use crate::config::Settings;
 
 /// A wish of the user. Each is answered by a stream of [`Event`]s that ends with
@@ -101,6 +105,8 @@ pub enum Command {
         /// Model id as listed.
         model: String,
     },
+    /// List, make, rename, remove workspaces, or switch between them.
+    Workspace(WorkspaceCommand),
     /// Check everything Satchel depends on.
     Doctor,
     /// How much is imported, indexed and embedded.
@@ -336,6 +342,10 @@ pub enum Reply {
     Thread(ThreadReport),
     /// Of [`Command::Models`].
     Models(Vec<ModelSummary>),
+    /// Of [`WorkspaceCommand::List`], by name.
+    Workspaces(Vec<WorkspaceSummary>),
+    /// Of the other commands about workspaces.
+    Workspace(WorkspaceReport),
     /// Of [`Command::Doctor`].
     Doctor(Vec<Finding>),
     /// Of [`Command::Status`].

@@ -192,6 +192,18 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Gives a folder another name beside its old one, and returns when the disk has the name.
+///
+/// After an error or a crash, it has one of the two names, with everything in it.
+///
+/// # Errors
+/// Whatever the file system says; among others when `to` exists and is not an empty folder.
+#[allow(clippy::disallowed_methods)] // the fsync follows, and the files in it do not change
+pub fn rename_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_folder(folder_of(to))
+}
+
 /// Waits until the names in a folder (new, renamed, removed) are on the disk.
 ///
 /// # Errors

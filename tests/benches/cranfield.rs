@@ -12,6 +12,7 @@ use std::process::{Command as Process, Stdio};
 
 use satchel_app::backend::Backend;
 use satchel_app::backend::unlock::{NewKey, Unlock};
+use satchel_app::backend::workspaces::WorkspaceChoice;
 use satchel_app::config::{DataDirs, Settings};
 use satchel_app::message::{Command, Reply, SearchMode};
 use satchel_tests::bench::{Row, print};
@@ -108,11 +109,9 @@ async fn open(data: &Path) -> Backend {
     let mut dirs = DataDirs::find(Some(data));
     dirs.program = satchel_bin();
     dirs.models = models_dir();
-    let unlock = Unlock {
-        ask: std::sync::Arc::new(|_| None),
-        new_key: NewKey::PlainFile,
-    };
-    Backend::open(dirs, Settings::default(), unlock)
+    let unlock = Unlock::new(std::sync::Arc::new(|_| None), NewKey::PlainFile);
+    let which = WorkspaceChoice::Current;
+    Backend::open(dirs, Settings::default(), unlock, &which)
         .await
         .expect("a backend")
 }

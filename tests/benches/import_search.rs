@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use satchel_app::backend::Backend;
 use satchel_app::backend::unlock::{NewKey, Unlock};
+use satchel_app::backend::workspaces::WorkspaceChoice;
 use satchel_app::config::{DataDirs, Settings};
 use satchel_app::message::{Command, Event, Progress, Reply, SearchMode, Stage};
 use satchel_tests::bench::{Row, invented_text, print, quantile, time_ms};
@@ -45,11 +46,9 @@ async fn open(data: &Path) -> Backend {
     let mut dirs = DataDirs::find(Some(data));
     dirs.program = satchel_bin();
     dirs.models = satchel_tests::models_dir();
-    let unlock = Unlock {
-        ask: std::sync::Arc::new(|_| None),
-        new_key: NewKey::PlainFile,
-    };
-    Backend::open(dirs, Settings::default(), unlock)
+    let unlock = Unlock::new(std::sync::Arc::new(|_| None), NewKey::PlainFile);
+    let which = WorkspaceChoice::Current;
+    Backend::open(dirs, Settings::default(), unlock, &which)
         .await
         .expect("a backend")
 }

@@ -87,10 +87,7 @@ fn frame_work(root: &Path, more: &Path) -> Vec<Row> {
     let mut dirs = DataDirs::find(Some(root));
     dirs.program = satchel_bin();
     dirs.models = models_dir();
-    let unlock = Unlock {
-        ask: Arc::new(|_| None),
-        new_key: NewKey::PlainFile,
-    };
+    let unlock = Unlock::new(Arc::new(|_| None), NewKey::PlainFile);
     let handle = runtime.handle().clone();
     let mut harness = Harness::builder()
         .with_size([1180.0, 780.0])

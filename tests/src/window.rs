@@ -40,14 +40,11 @@ impl OpenWindow {
         let runtime = runtime::build().expect("threads");
         let mut dirs = DataDirs::find(Some(&laptop.data_dir()));
         dirs.program = satchel_bin();
-        dirs.socket = laptop.data_dir().join("run/window.sock");
+        dirs.sockets = laptop.data_dir().join("run");
         if with_models {
             dirs.models = models_dir();
         }
-        let unlock = Unlock {
-            ask: Arc::new(|_| None),
-            new_key: NewKey::PlainFile,
-        };
+        let unlock = Unlock::new(Arc::new(|_| None), NewKey::PlainFile);
         let handle = runtime.handle().clone();
         let harness = Harness::builder()
             .with_size(size)

@@ -225,6 +225,80 @@ fn settings_are_kept_and_what_cannot_be_is_said() {
 }
 
 #[test]
+fn workspaces_are_made_switched_and_renamed_in_the_window() {
+    let laptop = Laptop::new();
+    laptop.write("papers/ferry.txt", "The ferry leaves at seven.");
+    let papers = laptop.home().join("papers");
+    let mut window = OpenWindow::new([900.0, 640.0], false, laptop);
+    window.click("Documents");
+    window.type_into("Path to import", papers.to_str().unwrap());
+    window.click("Import");
+    window.wait_idle();
+
+    window.click("My papers");
+    window.click("New workspace …");
+    window.type_into("Name of the new workspace", "Taxes");
+    window.click("Make");
+    window.wait_idle();
+    window.click("My papers");
+    let other = window.harness.get_by_label_contains("Taxes");
+    other.click();
+    window.settle();
+    window.wait("the other workspace to open", |window| {
+        window.harness.state().is_idle() && window.shows("0 documents")
+    });
+    assert!(!window.shows("ferry"), "{}", window.words());
+
+    window.click("Taxes");
+    window.click("Rename this one …");
+    window.type_into("Name of the workspace", " 2025");
+    window.click("Rename");
+    window.wait_idle();
+    assert!(window.shows("Taxes 2025"), "{}", window.words());
+
+    window.click("Taxes 2025");
+    window.harness.get_by_label_contains("My papers").click();
+    window.settle();
+    window.wait("the first workspace to open again", |window| {
+        window.harness.state().is_idle() && window.shows("1 documents")
+    });
+}
+
+/// A file as the desktop drops it.
+#[derive(Debug)]
+struct Dropped(std::path::PathBuf);
+
+impl egui::DroppedFile for Dropped {
+    fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        Err("the window reads no file itself".to_owned())
+    }
+}
+
+#[test]
+fn dropped_files_are_imported_and_an_idle_window_draws_nothing() {
+    let laptop = Laptop::new();
+    let ferry = laptop.write("ferry.txt", "The ferry leaves at seven.");
+    let mut window = OpenWindow::new([900.0, 640.0], false, laptop);
+    let dropped = std::sync::Arc::new(Dropped(ferry));
+    window.harness.input_mut().dropped_files.push(dropped);
+    window.wait_idle();
+    assert!(window.shows("1 added"), "{}", window.words());
+
+    window.click("Models & devices");
+    window.settle();
+    let views = &window.harness.output().viewport_output;
+    let soonest = views.values().map(|view| view.repaint_delay).min();
+    assert!(
+        soonest > Some(std::time::Duration::from_secs(60)),
+        "the next frame is due in {soonest:?} though nothing happens"
+    );
+}
+
+#[test]
 fn a_document_is_removed_only_after_a_question() {
     let mut window = OpenWindow::with_models([1180.0, 780.0]);
     window.import_sample();

@@ -18,6 +18,7 @@ const LOW_DISK_BYTES: u64 = 1 << 30;
 /// Looks at folders, key, disk, memory, processor, models and index.
 pub async fn examine(shared: &Arc<Shared>) -> Vec<Finding> {
     let mut findings = vec![
+        workspace(shared),
         folder(shared),
         key(shared),
         disk(&shared.dirs.data),
@@ -42,6 +43,26 @@ pub async fn examine(shared: &Arc<Shared>) -> Vec<Finding> {
         "This version of Satchel opens no network connection.",
     ));
     findings
+}
+
+fn workspace(shared: &Shared) -> Finding {
+    let open = &shared.workspace;
+    let id = open.id();
+    let mut text = format!("“{}” ({}) is open", open.name(), &id.to_string()[..12]);
+    match (shared.workspaces.current(), shared.workspaces.listings()) {
+        (Ok(current), Ok(all)) => {
+            if all.len() > 1 {
+                text += &format!(", one of {}", all.len());
+            }
+            if current.is_some_and(|current| current.id != id) {
+                text += "; another one is the current one";
+            }
+            good("Workspace", &format!("{text}."))
+        }
+        (Err(failure), _) | (_, Err(failure)) => {
+            problem("Workspace", &failure.message, failure.hint)
+        }
+    }
 }
 
 fn folder(shared: &Shared) -> Finding {

@@ -95,6 +95,25 @@ pub fn of_open(error: &OpenError) -> Failure {
     }
 }
 
+/// A file of our own that cannot be written.
+#[must_use]
+pub fn of_write(path: &Path, error: &std::io::Error) -> Failure {
+    let full = error.kind() == std::io::ErrorKind::StorageFull;
+    let (kind, hint) = if full {
+        (FailureKind::NoSpace, "Free some space and try again.")
+    } else {
+        (FailureKind::General, "Check the permissions of its folder.")
+    };
+    let message = format!("cannot write {}: {error}", path.display());
+    Failure::new(kind, message).with_hint(hint)
+}
+
+/// A mistake of ours that ended a piece of work.
+#[must_use]
+pub fn of_panic(panic: tokio::task::JoinError) -> Failure {
+    Failure::general(format!("a part of Satchel crashed: {panic}"))
+}
+
 /// A models folder that cannot be used.
 #[must_use]
 pub fn of_model_store(error: ModelStoreError) -> Failure {

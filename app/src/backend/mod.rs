@@ -31,6 +31,7 @@ pub mod scan;
 pub mod socket;
 pub mod unlock;
 pub mod words;
+pub mod workspaces;
 
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Failure, Reply};
@@ -38,6 +39,7 @@ use crate::parse::{ParsePool, WorkerProgram};
 use jobs::{Emitter, EventStream};
 use model_host::ModelHost;
 use preferences::Preferences;
+use workspaces::{WorkspaceChoice, Workspaces};
 
 /// An open workspace with everything that works on it. Cloning shares it.
 #[derive(Clone)]
@@ -54,7 +56,9 @@ pub struct Shared {
     pub settings: Arc<Preferences>,
     /// The documents: the truth. Its calls block: short look-ups are made where they are needed, reading and
     /// writing of files through [`Shared::with_workspace`].
-    pub workspace: Workspace,
+    pub workspace: Arc<Workspace>,
+    /// All workspaces of the data folder, this one among them.
+    pub workspaces: Workspaces,
     /// The index: a cache of the documents.
     pub index: VectorStore,
     /// Every document is in the index, as far as this process knows: searches need not compare the two.
@@ -85,18 +89,14 @@ impl Shared {
         let shared = Arc::clone(self);
         tokio::task::spawn_blocking(move || work(&shared.workspace).map_err(Into::into))
             .await
-            .unwrap_or_else(|panic| {
-                Err(Failure::general(format!(
-                    "a part of Satchel crashed: {panic}"
-                )))
-            })
+            .unwrap_or_else(|panic| Err(failure::of_panic(panic)))
     }
 }
 
 impl Backend {
-    /// Opens the workspace, the index and the model store in `dirs`.
+    /// Opens a workspace, its index and the model store in `dirs`.
     ///
-    /// The first start creates a workspace and its key. Blocks for tens of milliseconds, longer while a
+    /// The first start creates a workspace and its key. Takes tens of milliseconds, longer while a
     /// passphrase is checked.
     ///
     /// # Errors
@@ -106,26 +106,24 @@ impl Backend {
         dirs: DataDirs,
         settings: Settings,
         unlock: unlock::Unlock,
+        which: &WorkspaceChoice,
     ) -> Result<Self, Failure> {
         let started = std::time::Instant::now();
-        let mut notices = Vec::new();
-        let (opened, notices_of_opening) = {
-            let dirs = dirs.clone();
-            tokio::task::spawn_blocking(move || unlock::open_workspace(&dirs, unlock))
+        let workspaces = Workspaces::new(dirs.clone(), unlock);
+        let (workspace, mut notices) = {
+            let (workspaces, which) = (workspaces.clone(), which.clone());
+            tokio::task::spawn_blocking(move || workspaces.open(&which))
                 .await
-                .unwrap_or_else(|panic| {
-                    Err(Failure::general(format!(
-                        "a part of Satchel crashed: {panic}"
-                    )))
-                })?
+                .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?
         };
-        notices.extend(notices_of_opening);
+        let workspace = Arc::new(workspace);
         tracing::debug!(
             elapsed_ms = started.elapsed().as_millis() as u64,
             "workspace is open"
         );
-        let index_dir = dirs.index.join(opened.id().to_string());
-        let (index, report) = VectorStore::open(&index_dir).await.map_err(Failure::from)?;
+        let (index, report) = VectorStore::open(&dirs.index_of(workspace.id()))
+            .await
+            .map_err(Failure::from)?;
         if let Some(words) = failure::words_of_open_report(&report) {
             notices.push(words);
         }
@@ -146,7 +144,8 @@ impl Backend {
         let shared = Shared {
             dirs,
             settings,
-            workspace: opened,
+            workspaces: workspaces.with_open(Arc::clone(&workspace)),
+            workspace,
             index,
             index_is_current: AtomicBool::new(false),
             index_writer: tokio::sync::Mutex::new(()),
@@ -186,10 +185,16 @@ impl Backend {
         drop(busy.wait_for(|jobs| *jobs == 0).await);
     }
 
-    /// Ends the workers and leaves the index compact. Waits for running commands first.
-    pub async fn close(&self) {
+    /// Ends the workers and leaves the index compact where it was written to. Waits for running commands first.
+    pub async fn close(self) {
         self.idle().await;
         self.shared.models.unload().await;
+        // Held elsewhere only by a connection of another process that is just ending: then the next one tidies.
+        if let Some(shared) = Arc::into_inner(self.shared)
+            && let Err(error) = shared.index.close().await
+        {
+            tracing::warn!(%error, "the index was not tidied up");
+        }
     }
 }
 
@@ -251,6 +256,9 @@ async fn carry_out(
             .map(Reply::Settings),
         Command::Models | Command::ImportModel { .. } | Command::RemoveModel { .. } => {
             model_host::carry_out(&shared.models, command, emitter).await
+        }
+        Command::Workspace(command) => {
+            workspaces::carry_out(&shared.workspaces, command, emitter).await
         }
         Command::Doctor => Ok(Reply::Doctor(doctor::examine(shared).await)),
         Command::Status => documents::status(shared).await.map(Reply::Status),

@@ -69,11 +69,7 @@ pub async fn change(
     let writer = Arc::clone(&shared.settings);
     let after = tokio::task::spawn_blocking(move || writer.change(&changes))
         .await
-        .unwrap_or_else(|panic| {
-            Err(Failure::general(format!(
-                "a part of Satchel crashed: {panic}"
-            )))
-        })?;
+        .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?;
     let of_models = |settings: &Settings| {
         (
             settings.chat_model.clone(),

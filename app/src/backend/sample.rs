@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::jobs::Emitter;
-use super::{Shared, ingest};
+use super::{Shared, failure, ingest};
 use crate::message::{Failure, ImportReport};
 
 /// What to ask first: each is answered by one passage of the sample.
@@ -55,11 +55,7 @@ pub async fn import(shared: &Arc<Shared>, emitter: &Emitter) -> Result<ImportRep
     let folder = shared.dirs.data.join("sample");
     let written = tokio::task::spawn_blocking(move || write(&folder))
         .await
-        .unwrap_or_else(|panic| {
-            Err(Failure::general(format!(
-                "a part of Satchel crashed: {panic}"
-            )))
-        })?;
+        .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?;
     let wanted = ingest::Import {
         paths: vec![written],
         prune: false,

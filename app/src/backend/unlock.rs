@@ -1,14 +1,11 @@
-//! Opens the workspace of a data folder: finds or makes its key, takes its lock, repairs what a crash left.
+//! Comes by the key of a data folder: finds it, makes it, or asks for its passphrase.
 //!
-//! Never writes a key anywhere but through `satchel_sync::keys`. Start at [`open_workspace`].
+//! Never writes a key anywhere but through `satchel_sync::keys`. Start at [`Unlock::key`].
 
 use std::fmt;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use satchel_sync::keys::{DataKey, KeyError, KeyStatus, KeyStorage, KeyStore, Passphrase};
-use satchel_sync::workspace::{self, Workspace};
 
 use super::failure;
 use crate::config::DataDirs;
@@ -31,13 +28,13 @@ pub enum NewKey {
 /// Asks the user for a passphrase; the argument says what for. `None` when nobody can be asked.
 pub type AskPassphrase = Arc<dyn Fn(&str) -> Option<Passphrase> + Send + Sync>;
 
-/// How to come by the key.
+/// How to come by the key of one data folder. Cloning shares what was found.
 #[derive(Clone)]
 pub struct Unlock {
-    /// Asks for a passphrase.
-    pub ask: AskPassphrase,
-    /// Where a key goes that has to be made.
-    pub new_key: NewKey,
+    ask: AskPassphrase,
+    new_key: NewKey,
+    /// The key serves every workspace of the data folder, so a passphrase is asked for once per process.
+    found: Arc<OnceLock<DataKey>>,
 }
 
 impl fmt::Debug for Unlock {
@@ -48,39 +45,47 @@ impl fmt::Debug for Unlock {
     }
 }
 
-/// Opens the workspace, making key and workspace at the first start. Blocking.
-///
-/// Returns words for the user besides.
-///
-/// # Errors
-/// When the key cannot be had or the workspace not be opened.
-pub fn open_workspace(
-    dirs: &DataDirs,
-    unlock: Unlock,
-) -> Result<(Workspace, Vec<String>), Failure> {
-    private_folder(&dirs.data)?;
-    private_folder(&dirs.index)?;
-    let mut notices = Vec::new();
-    let store = KeyStore::open(&dirs.data.join("keys")).map_err(failure::of_key)?;
-    let key = match store.status().map_err(failure::of_key)? {
-        KeyStatus::Missing => make_key(dirs, &store, &unlock, &mut notices)?,
-        KeyStatus::Passphrase => ask_until_right(&store, &unlock)?,
-        KeyStatus::Keyring | KeyStatus::PlainFile => store.unlock(None).map_err(failure::of_key)?,
-    };
-    let workspaces = dirs.data.join("workspaces");
-    private_folder(&workspaces)?;
-    let found = workspace::list(&workspaces).map_err(|error| failure::of_open(&error))?;
-    let opened = match found.first() {
-        Some(found) => {
-            let (opened, report) =
-                Workspace::open(&found.path, &key).map_err(|error| failure::of_open(&error))?;
-            notices.extend(report.words());
-            opened
+impl Unlock {
+    /// Asks with `ask` where a passphrase is needed, and keeps a key that has to be made as `new_key` says.
+    #[must_use]
+    pub fn new(ask: AskPassphrase, new_key: NewKey) -> Self {
+        Self {
+            ask,
+            new_key,
+            found: Arc::new(OnceLock::new()),
         }
-        None => Workspace::create_in(&workspaces, &key, "My papers")
-            .map_err(|error| failure::of_open(&error))?,
-    };
-    Ok((opened, notices))
+    }
+
+    /// The same, but asks `other` where the first one has no answer.
+    #[must_use]
+    pub fn or_ask(self, other: AskPassphrase) -> Self {
+        let first = self.ask;
+        Self {
+            ask: Arc::new(move |words| first(words).or_else(|| other(words))),
+            ..self
+        }
+    }
+
+    /// The key, made where there is none yet. Blocking, the first time for as long as the user types.
+    ///
+    /// Words for the user go to `notices`.
+    ///
+    /// # Errors
+    /// When the key cannot be had ([`FailureKind::Locked`]).
+    pub fn key(&self, dirs: &DataDirs, notices: &mut Vec<String>) -> Result<&DataKey, Failure> {
+        if let Some(key) = self.found.get() {
+            return Ok(key);
+        }
+        let store = KeyStore::open(&dirs.data.join("keys")).map_err(failure::of_key)?;
+        let key = match store.status().map_err(failure::of_key)? {
+            KeyStatus::Missing => make_key(dirs, &store, self, notices)?,
+            KeyStatus::Passphrase => ask_until_right(&store, self)?,
+            KeyStatus::Keyring | KeyStatus::PlainFile => {
+                store.unlock(None).map_err(failure::of_key)?
+            }
+        };
+        Ok(self.found.get_or_init(|| key))
+    }
 }
 
 fn make_key(
@@ -90,8 +95,8 @@ fn make_key(
     notices: &mut Vec<String>,
 ) -> Result<DataKey, Failure> {
     // A workspace without its key cannot be opened by a new one: making one would only hide the loss.
-    let orphaned = std::fs::read_dir(dirs.data.join("workspaces"))
-        .is_ok_and(|mut entries| entries.next().is_some());
+    let orphaned =
+        std::fs::read_dir(dirs.workspaces()).is_ok_and(|mut entries| entries.next().is_some());
     if orphaned {
         return Err(Failure::new(
             FailureKind::Locked,
@@ -153,17 +158,39 @@ fn passphrase_needed() -> Failure {
     .with_hint("Put it into a file and name that in SATCHEL_PASSPHRASE_FILE, or run in a terminal.")
 }
 
-/// Makes a folder that only the user can enter.
-fn private_folder(path: &Path) -> Result<(), Failure> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| {
-            Failure::general(format!(
-                "cannot make the folder {}: {error}",
-                path.display()
-            ))
-            .with_hint("Check its permissions, or name another one with --data-dir.")
-        })
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn the_passphrase_is_asked_for_once_per_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let dirs = DataDirs::find(Some(folder.path()));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let new_process = || {
+            let asked = Arc::clone(&asked);
+            let ask: AskPassphrase = Arc::new(move |_| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                Some(Passphrase::new("four words are good"))
+            });
+            Unlock::new(ask, NewKey::Passphrase)
+        };
+        let mut fingerprints = Vec::new();
+        for _ in 0..2 {
+            let unlock = new_process();
+            for unlock in [unlock.clone(), unlock] {
+                let key = unlock.key(&dirs, &mut Vec::new()).unwrap();
+                fingerprints.push(key.fingerprint());
+            }
+        }
+        fingerprints.dedup();
+        assert_eq!(fingerprints.len(), 1);
+        assert_eq!(
+            asked.load(Ordering::Relaxed),
+            2,
+            "once to make it, once to unlock"
+        );
+    }
 }

@@ -35,6 +35,14 @@ pub(crate) struct Global {
     /// Keep all data below this folder instead of the usual places
     #[arg(long, global = true, env = "SATCHEL_HOME", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Use this workspace instead of the current one: its name, its id, or the first digits of it
+    #[arg(
+        long,
+        global = true,
+        env = "SATCHEL_WORKSPACE",
+        value_name = "WORKSPACE"
+    )]
+    pub workspace: Option<String>,
     /// Print JSON on stdout
     #[arg(long, global = true)]
     pub json: bool,
@@ -133,6 +141,16 @@ pub(crate) enum CliCommand {
         #[command(subcommand)]
         action: Option<ModelsAction>,
     },
+    /// List, make, rename and remove workspaces, and switch between them
+    #[command(
+        after_help = "A workspace holds documents and chats of its own: what is in one is never found in another.\n\
+        A NAME is a name, an id, or the first digits of one."
+    )]
+    Workspace {
+        /// What to do with them; without it they are listed
+        #[command(subcommand)]
+        action: Option<WorkspaceAction>,
+    },
     /// Say what is imported and searchable, and which files could not be read
     Status,
     /// Check everything Satchel depends on
@@ -204,6 +222,38 @@ pub(crate) enum ModelsAction {
     Remove {
         /// Its id as listed
         model: String,
+    },
+}
+
+/// What to do with workspaces.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkspaceAction {
+    /// List them
+    List,
+    /// Make one; `switch` makes it the current one
+    New {
+        /// Its name
+        name: String,
+    },
+    /// Make another one the current one, for all commands and windows from now on
+    Switch {
+        /// Which one
+        name: String,
+    },
+    /// Give one another name
+    Rename {
+        /// Which one
+        name: String,
+        /// What to call it
+        new_name: String,
+    },
+    /// Remove one with its documents and chats, for good; the files they came from stay
+    Remove {
+        /// Which one
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 

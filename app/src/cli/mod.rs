@@ -16,16 +16,17 @@ mod passphrase;
 mod print;
 mod progress;
 mod sample;
+mod workspace;
 
-use crate::backend::connect::Connection;
+use crate::backend::connect::{self, Connection};
 use crate::backend::model_host::{self, ModelHost};
 use crate::backend::preferences::Preferences;
-use crate::backend::socket::Client;
 use crate::backend::unlock::{NewKey, Unlock};
+use crate::backend::workspaces::WorkspaceChoice;
 use crate::backend::{failure, jobs, runtime};
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Event, Failure, FailureKind, Reply};
-use args::{Cli, CliCommand, DocumentsAction, Global, ModelsAction, WorkerKind};
+use args::{Cli, CliCommand, DocumentsAction, Global, ModelsAction, WorkerKind, WorkspaceAction};
 use print::Printer;
 use progress::ProgressLine;
 
@@ -84,31 +85,54 @@ fn start(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
     }
     let mut settings = Settings::load(&dirs.config_file).map_err(failure::of_settings)?;
     settings.offline |= cli.global.offline;
+    let which = choice(cli.global.workspace);
     let runtime = runtime::build()
         .map_err(|error| Failure::general(format!("no threads can be started: {error}")))?;
-    if matches!(command, CliCommand::Open) {
-        // The window asks for a passphrase itself, where no file holds it.
-        let unlock = Unlock {
-            ask: passphrase::file_asker(),
-            new_key: NewKey::Automatic,
-        };
-        return crate::ui::run(&runtime, dirs, settings, unlock).map(|()| ExitCode::SUCCESS);
-    }
-    if let CliCommand::Models { .. } = &command {
-        let models = backend_command(command)?;
-        return runtime.block_on(about_models(&dirs, &settings, models, printer));
-    }
-    let result = runtime.block_on(async {
-        let connection = Connection::open(dirs.clone(), settings, unlock()).await?;
-        for notice in connection.opening_notices() {
-            printer.message(notice);
+    let result = match command {
+        CliCommand::Open => {
+            // The window asks for a passphrase itself, where no file holds it.
+            let unlock = Unlock::new(passphrase::file_asker(), NewKey::Automatic);
+            return crate::ui::run(&runtime, dirs, settings, unlock, which)
+                .map(|()| ExitCode::SUCCESS);
         }
-        let result = carry_out(&connection, command, printer).await;
-        connection.close().await;
-        result
-    });
+        CliCommand::Models { .. } => {
+            let models = backend_command(command)?;
+            // Ends the runtime by dropping it: a copy that was stopped clears up behind itself.
+            return runtime.block_on(about_models(&dirs, &settings, models, printer));
+        }
+        CliCommand::Workspace { action } => {
+            let action = action.unwrap_or(WorkspaceAction::List);
+            runtime.block_on(workspace::run(action, &dirs, printer))
+        }
+        command => runtime.block_on(about_documents(&dirs, settings, which, command, printer)),
+    };
     // Blocking reads of a terminal cannot be interrupted; do not wait for them.
     runtime.shutdown_background();
+    result
+}
+
+/// The workspace that the options name. An empty variable names none, as everywhere in a shell.
+fn choice(named: Option<String>) -> WorkspaceChoice {
+    match named {
+        Some(name) if !name.is_empty() => WorkspaceChoice::Named(name),
+        _ => WorkspaceChoice::Current,
+    }
+}
+
+/// Everything else needs a workspace: in this process, or in the one that has it open.
+async fn about_documents(
+    dirs: &DataDirs,
+    settings: Settings,
+    which: WorkspaceChoice,
+    command: CliCommand,
+    printer: &Printer,
+) -> Result<ExitCode, Failure> {
+    let connection = Connection::open(dirs.clone(), settings, unlock(), which).await?;
+    for notice in connection.opening_notices() {
+        printer.message(notice);
+    }
+    let result = carry_out(&connection, command, printer).await;
+    connection.close().await;
     result
 }
 
@@ -119,7 +143,7 @@ async fn about_models(
     command: Command,
     printer: &Printer,
 ) -> Result<ExitCode, Failure> {
-    let events = match Client::connect(&dirs.socket).await {
+    let events = match connect::any_process(dirs).await? {
         Some(client) => client.submit(command).await?,
         None => {
             let preferences = Preferences::new(settings.clone(), dirs.config_file.clone());
@@ -135,10 +159,7 @@ async fn about_models(
 
 /// How the command line comes by a passphrase.
 fn unlock() -> Unlock {
-    Unlock {
-        ask: passphrase::asker(),
-        new_key: NewKey::Automatic,
-    }
+    Unlock::new(passphrase::asker(), NewKey::Automatic)
 }
 
 async fn carry_out(
@@ -223,6 +244,7 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
         | CliCommand::Paths
         | CliCommand::Key { .. }
         | CliCommand::Try
+        | CliCommand::Workspace { .. }
         | CliCommand::Completions { .. }
         | CliCommand::Worker { .. } => unreachable!("handled before the backend is reached"),
     })

@@ -8,19 +8,16 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
+mod lists;
+
 use super::args::Global;
-use crate::config::DataDirs;
 use crate::message::{
-    AnswerReport, Citation, DocumentSummary, Event, Failure, FileOutcome, Finding, ImportReport,
-    Level, ModelSummary, Origin, Passage, Reply, SearchMode, SearchReport, SettingsReport,
-    StatusReport, ThreadReport, ThreadSummary,
+    AnswerReport, Citation, Event, Failure, FileOutcome, ImportReport, Origin, Passage, Reply,
+    SearchMode, SearchReport, WorkspaceSummary,
 };
 
 /// Failed files named one by one at the end of an import; the rest are counted.
 const FAILURES_SHOWN: usize = 20;
-
-/// Window for which the catalogue states the memory needed: Satchel's default.
-const CATALOG_CONTEXT_TOKENS: u32 = 4096;
 
 /// How to print.
 pub(crate) struct Printer {
@@ -133,6 +130,8 @@ impl Printer {
             Reply::Threads(threads) => self.threads(threads),
             Reply::Thread(thread) => self.thread(thread),
             Reply::Models(models) => self.models(models),
+            Reply::Workspaces(workspaces) => self.workspaces(workspaces),
+            Reply::Workspace(report) => self.message(&clean(&report.done)),
             Reply::Doctor(findings) => self.findings(findings),
             Reply::Status(status) => self.status(status),
             Reply::Done(text) => self.message(text),
@@ -151,6 +150,8 @@ impl Printer {
             Reply::Threads(value) => write_json(value),
             Reply::Thread(value) => write_json(value),
             Reply::Models(value) => write_json(value),
+            Reply::Workspaces(value) => write_json(value),
+            Reply::Workspace(value) => write_json(value),
             Reply::Doctor(value) => write_json(value),
             Reply::Status(value) => write_json(value),
             Reply::Done(text) => write_json(&serde_json::json!({ "done": text })),
@@ -330,25 +331,6 @@ impl Printer {
         ));
     }
 
-    fn documents(&self, documents: &[DocumentSummary]) {
-        for document in documents {
-            let indexed = if document.indexed {
-                ""
-            } else {
-                "  (not indexed yet)"
-            };
-            self.line(&format!(
-                "{}  {:>9}  {}{indexed}",
-                &document.id[..12],
-                size(document.original_bytes.max(document.text_bytes)),
-                clean(document.path.as_deref().unwrap_or(&document.title)),
-            ));
-        }
-        if documents.is_empty() {
-            self.message("There are no documents yet. Import some with `satchel import FOLDER`.");
-        }
-    }
-
     fn passage(&self, passage: &Passage) {
         self.line(&self.bold(&clean(&passage.citation.place())));
         if let Some(path) = &passage.citation.path {
@@ -367,159 +349,6 @@ impl Printer {
             clean(&passage.before),
             clean(&passage.after)
         ));
-    }
-
-    fn settings(&self, report: &SettingsReport) {
-        match toml::to_string_pretty(&report.settings) {
-            Ok(text) => self.line(text.trim_end()),
-            Err(error) => self.message(&format!("the settings cannot be written out: {error}")),
-        }
-        self.message(&format!("From {}", report.file.display()));
-    }
-
-    fn threads(&self, threads: &[ThreadSummary]) {
-        for thread in threads {
-            self.line(&format!("{}  {}", &thread.id[..12], clean(&thread.title)));
-        }
-        if threads.is_empty() {
-            self.message("There are no chats yet. `satchel chat` starts one.");
-        }
-    }
-
-    fn thread(&self, report: &ThreadReport) {
-        for message in &report.messages {
-            let who = if message.role == "user" {
-                "You"
-            } else {
-                "Satchel"
-            };
-            self.line(&format!(
-                "{} {}",
-                self.bold(&format!("{who}:")),
-                clean(&message.text)
-            ));
-            for citation in &message.citations {
-                let changed = if citation.changed {
-                    " (changed since)"
-                } else {
-                    ""
-                };
-                let reference = citation.reference.as_deref().unwrap_or("gone");
-                self.line(&format!(
-                    "  [{}] {} {}{changed}",
-                    citation.mark,
-                    clean(&citation.place),
-                    self.dim(reference)
-                ));
-            }
-            self.line("");
-        }
-    }
-
-    fn models(&self, models: &[ModelSummary]) {
-        for model in models {
-            let used = if model.in_use { "*" } else { " " };
-            self.line(&format!(
-                "{used} {:<40} {:<9} {:<8} {:>9}  {} tokens{}",
-                model.id,
-                model.kind,
-                model.quantisation,
-                size(model.size_bytes),
-                model.context_len_tokens,
-                model
-                    .license
-                    .as_deref()
-                    .map_or_else(String::new, |license| format!("  {license}")),
-            ));
-        }
-        if models.is_empty() {
-            self.message("No model is installed. `make run` installs the starter models; `satchel models import FILE.gguf` takes yours.");
-        } else {
-            self.message("* in use");
-        }
-    }
-
-    fn findings(&self, findings: &[Finding]) {
-        for finding in findings {
-            let sign = match finding.level {
-                Level::Good => "✓",
-                Level::Warning => "!",
-                Level::Problem => "✗",
-            };
-            self.line(&format!("{sign} {:<12} {}", finding.subject, finding.text));
-            if let Some(hint) = &finding.hint {
-                self.line(&format!("  {:<12} {hint}", ""));
-            }
-        }
-    }
-
-    fn status(&self, status: &StatusReport) {
-        self.line(&format!(
-            "{} ({})",
-            self.bold(&clean(&status.name)),
-            &status.workspace[..12]
-        ));
-        self.line(&status.coverage.in_stock());
-        self.line(&format!(
-            "Chat model: {}",
-            status.chat_model.as_deref().unwrap_or("none")
-        ));
-        self.line(&format!(
-            "Embedder:   {}",
-            status.embedder.as_deref().unwrap_or("none")
-        ));
-        for failure in &status.failures {
-            if let FileOutcome::Failed { reason } = &failure.outcome {
-                self.line(&format!("✗ {}: {reason}", failure.path.display()));
-            }
-        }
-    }
-
-    /// Where everything lies.
-    pub(crate) fn paths(&self, dirs: &DataDirs) {
-        if self.json {
-            write_json(dirs);
-            return;
-        }
-        for (what, path) in [
-            ("Settings", &dirs.config_file),
-            ("Documents, chats, key", &dirs.data),
-            ("Models", &dirs.models),
-            ("Index (rebuilt when deleted)", &dirs.index),
-            ("State", &dirs.state),
-            ("Socket", &dirs.socket),
-        ] {
-            self.line(&format!("{what:<29} {}", path.display()));
-        }
-    }
-
-    /// Models worth having.
-    pub(crate) fn catalog(&self) {
-        let entries = satchel_models::catalog::catalog();
-        if self.json {
-            let rows = entries.iter().map(|entry| {
-                serde_json::json!({
-                    "id": entry.id, "name": entry.name, "publisher": entry.publisher, "kind": entry.kind,
-                    "quantisation": entry.quantisation, "size_bytes": entry.size_bytes, "size_is_exact": entry.size_is_exact,
-                    "context_len_tokens": entry.context_len_tokens, "memory_bytes": entry.memory_bytes(CATALOG_CONTEXT_TOKENS),
-                    "license": entry.license, "sha256": entry.sha256, "note": entry.note,
-                })
-            });
-            write_json(&rows.collect::<Vec<_>>());
-            return;
-        }
-        for entry in entries {
-            self.line(&format!(
-                "{:<34} {:<9} {:<7} {:>9}  needs {:>9}  {}",
-                entry.id,
-                entry.kind.to_string(),
-                entry.quantisation,
-                size(entry.size_bytes),
-                size(entry.memory_bytes(CATALOG_CONTEXT_TOKENS)),
-                entry.license,
-            ));
-        }
-        self.message("Satchel does not download models yet: fetch a GGUF with your browser and `satchel models import` it.");
     }
 
     fn bold(&self, text: &str) -> String {
@@ -583,7 +412,19 @@ fn indent(text: &str) -> String {
     })
 }
 
-fn size(bytes: u64) -> String {
+/// What to call a workspace in a sentence.
+#[must_use]
+pub(crate) fn workspace_label(workspace: &WorkspaceSummary) -> String {
+    if workspace.name.is_empty() {
+        format!("the workspace {}", &workspace.id[..12])
+    } else {
+        format!("“{}”", clean(&workspace.name))
+    }
+}
+
+/// A size in the largest unit that it fills.
+#[must_use]
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
         1024..1_048_576 => format!("{} KiB", bytes >> 10),

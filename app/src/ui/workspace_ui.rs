@@ -19,10 +19,9 @@ pub(super) fn workspace_ui(window: &mut Window, ui: &mut egui::Ui) {
     let ready = matches!(window.state.opening, Opening::Done);
     let mut chosen = None;
     ui.add_enabled_ui(ready, |ui| {
-        let button =
-            egui::Button::new((theme::small(&name), egui::Atom::grow(), theme::small("▾")))
-                .truncate()
-                .min_size(egui::vec2(ui.available_width(), 0.0));
+        let button = egui::Button::new((name.as_str(), egui::Atom::grow()))
+            .truncate()
+            .min_size(egui::vec2(ui.available_width(), 0.0));
         let (response, _) = egui::containers::menu::MenuButton::from_button(button)
             .ui(ui, |ui| chosen = menu_ui(&window.state.workspaces, ui));
         response.on_hover_text("Workspace: documents and chats that belong together");

@@ -1,4 +1,4 @@
-//! Which workspaces are in a folder, and what they are called.
+//! Which workspaces are in a folder, what they are called and how much is in them.
 //!
 //! Reads only; takes no lock, so it works beside a running Satchel. Start at [`list`].
 
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::contents::Contents;
 use super::error::OpenError;
+use super::remove::is_removed;
 use super::{CHATS, DOCUMENTS, INDEX_FILE, index_place, journal};
 use crate::id::WorkspaceId;
 use crate::keys::DataKey;
@@ -22,9 +23,18 @@ pub struct WorkspaceListing {
     pub path: PathBuf,
 }
 
+/// What a workspace says of itself without being opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkspaceGlance {
+    /// The name that the user gave it.
+    pub name: String,
+    /// How many documents it lists.
+    pub documents: usize,
+}
+
 /// The workspaces in `<data>/workspaces`, by id. A folder that does not exist holds none.
 ///
-/// Names are encrypted: see [`name`].
+/// Names are encrypted: see [`glance`]. Those that were removed are not listed: see [`removed`](super::removed).
 ///
 /// # Errors
 /// [`OpenError::Io`] when the folder cannot be read.
@@ -40,6 +50,7 @@ pub fn list(workspaces: &Path) -> Result<Vec<WorkspaceListing>, OpenError> {
             .map_err(|error| OpenError::io(workspaces, error))?
             .path();
         if holds_workspace(&path)
+            && !is_removed(&path)
             && let Some(id) = find_id(&path)
         {
             found.push(WorkspaceListing { id, path });
@@ -49,11 +60,13 @@ pub fn list(workspaces: &Path) -> Result<Vec<WorkspaceListing>, OpenError> {
     Ok(found)
 }
 
-/// The name of a workspace, read without opening it for writing.
+/// Name and size of a workspace, read without opening it for writing.
+///
+/// Takes time in proportion to its index. While another process has it open, this is what that process saved last.
 ///
 /// # Errors
 /// [`OpenError::WrongKey`] when the key does not fit; otherwise see [`OpenError`].
-pub fn name(dir: &Path, data_key: &DataKey) -> Result<String, OpenError> {
+pub fn glance(dir: &Path, data_key: &DataKey) -> Result<WorkspaceGlance, OpenError> {
     let not_found = || OpenError::NotFound {
         path: dir.to_owned(),
     };
@@ -65,7 +78,10 @@ pub fn name(dir: &Path, data_key: &DataKey) -> Result<String, OpenError> {
         path: place.path,
         source,
     })?;
-    Ok(contents.name)
+    Ok(WorkspaceGlance {
+        documents: contents.documents.len(),
+        name: contents.name,
+    })
 }
 
 /// Whether a folder is one that Satchel made, even if its index is lost.

@@ -23,6 +23,7 @@ mod journal;
 mod list;
 mod originals;
 mod recovery;
+mod remove;
 mod save;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -32,8 +33,9 @@ use std::time::{Duration, Instant};
 
 pub use entry::{DocumentEntry, ImportFailure, NewDocument, TextKind, version_of};
 pub use error::{OpenError, SaveError};
-pub use list::{WorkspaceListing, list, name};
+pub use list::{WorkspaceGlance, WorkspaceListing, glance, list};
 pub use recovery::RecoveryReport;
+pub use remove::{RemovedWorkspace, remove, removed};
 
 use crate::document::TextDocument;
 use crate::durable;
@@ -111,16 +113,20 @@ impl Workspace {
     /// [`OpenError::Locked`] when another process has it open, [`OpenError::WrongKey`] when the key does not
     /// fit, otherwise see [`OpenError`]. Nothing is changed then.
     pub fn open(dir: &Path, data_key: &DataKey) -> Result<(Self, RecoveryReport), OpenError> {
+        let not_found = || OpenError::NotFound {
+            path: dir.to_owned(),
+        };
         if !list::holds_workspace(dir) {
-            return Err(OpenError::NotFound {
-                path: dir.to_owned(),
-            });
+            return Err(not_found());
         }
         let lock = lock(dir)?;
+        // While the lock was waited for, its holder may have removed the workspace; the folders made below
+        // would bring it back, empty.
+        if !list::holds_workspace(dir) {
+            return Err(not_found());
+        }
         create_folders(dir)?;
-        let id = list::find_id(dir).ok_or_else(|| OpenError::NotFound {
-            path: dir.to_owned(),
-        })?;
+        let id = list::find_id(dir).ok_or_else(not_found)?;
         let keys = WorkspaceKeys::new(data_key, id);
         let (index, report) = recovery::open_index(&keys, dir)?;
         Ok((Self::assemble(dir, keys, index, lock), report))

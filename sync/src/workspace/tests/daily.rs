@@ -239,7 +239,7 @@ fn wrong_keys_and_wrong_folders_are_refused_and_nothing_changes() {
         Err(OpenError::WrongKey { .. })
     ));
     assert!(matches!(
-        name(&rig.dir(), &wrong),
+        glance(&rig.dir(), &wrong),
         Err(OpenError::WrongKey { .. })
     ));
     assert_eq!(contents(), before);
@@ -271,12 +271,16 @@ fn workspaces_are_listed_and_named() {
     let first = Workspace::create_in(rig.folder.path(), &rig.key, "First").unwrap();
     fs::create_dir(rig.folder.path().join("something else")).unwrap();
     first.rename("Erste").unwrap();
+    first.put(vec![imported("/a", "text")]).unwrap();
     let listed = list(rig.folder.path()).unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].id, first.id());
     assert_eq!(
-        name(&listed[0].path, &rig.key).unwrap(),
-        "Erste",
+        glance(&listed[0].path, &rig.key).unwrap(),
+        WorkspaceGlance {
+            name: "Erste".to_owned(),
+            documents: 1
+        },
         "beside the running one"
     );
 }

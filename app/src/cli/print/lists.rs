@@ -1,0 +1,210 @@
+//! Lists and overviews on the terminal: documents, chats, models, workspaces, findings, settings, paths.
+//!
+//! Start at the method of what is printed; [`Printer::reply`] chooses it.
+
+use super::{Printer, clean, indent, size, write_json};
+use crate::config::DataDirs;
+use crate::message::{
+    DocumentSummary, FileOutcome, Finding, Level, ModelSummary, SettingsReport, StatusReport,
+    ThreadReport, ThreadSummary, WorkspaceSummary,
+};
+
+/// Window for which the catalogue states the memory needed: Satchel's default.
+const CATALOG_CONTEXT_TOKENS: u32 = 4096;
+
+impl Printer {
+    pub(super) fn documents(&self, documents: &[DocumentSummary]) {
+        for document in documents {
+            let indexed = if document.indexed {
+                ""
+            } else {
+                "  (not indexed yet)"
+            };
+            self.line(&format!(
+                "{}  {:>9}  {}{indexed}",
+                &document.id[..12],
+                size(document.original_bytes.max(document.text_bytes)),
+                clean(document.path.as_deref().unwrap_or(&document.title)),
+            ));
+        }
+        if documents.is_empty() {
+            self.message("There are no documents yet. Import some with `satchel import FOLDER`.");
+        }
+    }
+
+    pub(super) fn settings(&self, report: &SettingsReport) {
+        match toml::to_string_pretty(&report.settings) {
+            Ok(text) => self.line(text.trim_end()),
+            Err(error) => self.message(&format!("the settings cannot be written out: {error}")),
+        }
+        self.message(&format!("From {}", report.file.display()));
+    }
+
+    pub(super) fn threads(&self, threads: &[ThreadSummary]) {
+        for thread in threads {
+            self.line(&format!("{}  {}", &thread.id[..12], clean(&thread.title)));
+        }
+        if threads.is_empty() {
+            self.message("There are no chats yet. `satchel chat` starts one.");
+        }
+    }
+
+    pub(super) fn thread(&self, report: &ThreadReport) {
+        for message in &report.messages {
+            let who = if message.role == "user" {
+                "You"
+            } else {
+                "Satchel"
+            };
+            self.line(&format!(
+                "{} {}",
+                self.bold(&format!("{who}:")),
+                clean(&message.text)
+            ));
+            for citation in &message.citations {
+                let changed = if citation.changed {
+                    " (changed since)"
+                } else {
+                    ""
+                };
+                let reference = citation.reference.as_deref().unwrap_or("gone");
+                self.line(&format!(
+                    "  [{}] {} {}{changed}",
+                    citation.mark,
+                    clean(&citation.place),
+                    self.dim(reference)
+                ));
+            }
+            self.line("");
+        }
+    }
+
+    pub(super) fn models(&self, models: &[ModelSummary]) {
+        for model in models {
+            let used = if model.in_use { "*" } else { " " };
+            self.line(&format!(
+                "{used} {:<40} {:<9} {:<8} {:>9}  {} tokens{}",
+                model.id,
+                model.kind,
+                model.quantisation,
+                size(model.size_bytes),
+                model.context_len_tokens,
+                model
+                    .license
+                    .as_deref()
+                    .map_or_else(String::new, |license| format!("  {license}")),
+            ));
+        }
+        if models.is_empty() {
+            self.message("No model is installed. `make run` installs the starter models; `satchel models import FILE.gguf` takes yours.");
+        } else {
+            self.message("* in use");
+        }
+    }
+
+    pub(super) fn workspaces(&self, workspaces: &[WorkspaceSummary]) {
+        for workspace in workspaces {
+            let current = if workspace.current { "*" } else { " " };
+            let documents = workspace
+                .documents
+                .map_or_else(|| "?".to_owned(), |count| count.to_string());
+            self.line(&format!(
+                "{current} {}  {documents:>7} documents  {:>9}  {}",
+                &workspace.id[..12],
+                size(workspace.size_bytes),
+                self.bold(&clean(&workspace.name)),
+            ));
+            if let Some(problem) = &workspace.problem {
+                self.line(&indent(problem));
+            }
+        }
+        if workspaces.is_empty() {
+            self.message("There is no workspace yet. The first import makes one, `satchel workspace new NAME` another.");
+        } else {
+            self.message("* current");
+        }
+    }
+
+    pub(super) fn findings(&self, findings: &[Finding]) {
+        for finding in findings {
+            let sign = match finding.level {
+                Level::Good => "✓",
+                Level::Warning => "!",
+                Level::Problem => "✗",
+            };
+            self.line(&format!("{sign} {:<12} {}", finding.subject, finding.text));
+            if let Some(hint) = &finding.hint {
+                self.line(&format!("  {:<12} {hint}", ""));
+            }
+        }
+    }
+
+    pub(super) fn status(&self, status: &StatusReport) {
+        self.line(&format!(
+            "{} ({})",
+            self.bold(&clean(&status.name)),
+            &status.workspace[..12]
+        ));
+        self.line(&status.coverage.in_stock());
+        self.line(&format!(
+            "Chat model: {}",
+            status.chat_model.as_deref().unwrap_or("none")
+        ));
+        self.line(&format!(
+            "Embedder:   {}",
+            status.embedder.as_deref().unwrap_or("none")
+        ));
+        for failure in &status.failures {
+            if let FileOutcome::Failed { reason } = &failure.outcome {
+                self.line(&format!("✗ {}: {reason}", failure.path.display()));
+            }
+        }
+    }
+
+    /// Where everything lies.
+    pub(crate) fn paths(&self, dirs: &DataDirs) {
+        if self.json {
+            write_json(dirs);
+            return;
+        }
+        for (what, path) in [
+            ("Settings", &dirs.config_file),
+            ("Documents, chats, key", &dirs.data),
+            ("Models", &dirs.models),
+            ("Index (rebuilt when deleted)", &dirs.index),
+            ("State", &dirs.state),
+            ("Sockets of open workspaces", &dirs.sockets),
+        ] {
+            self.line(&format!("{what:<29} {}", path.display()));
+        }
+    }
+
+    /// Models worth having.
+    pub(crate) fn catalog(&self) {
+        let entries = satchel_models::catalog::catalog();
+        if self.json {
+            let rows = entries.iter().map(|entry| {
+                serde_json::json!({
+                    "id": entry.id, "name": entry.name, "publisher": entry.publisher, "kind": entry.kind,
+                    "quantisation": entry.quantisation, "size_bytes": entry.size_bytes, "size_is_exact": entry.size_is_exact,
+                    "context_len_tokens": entry.context_len_tokens, "memory_bytes": entry.memory_bytes(CATALOG_CONTEXT_TOKENS),
+                    "license": entry.license, "sha256": entry.sha256, "note": entry.note,
+                })
+            });
+            write_json(&rows.collect::<Vec<_>>());
+            return;
+        }
+        for entry in entries {
+            self.line(&format!(
+                "{:<34} {:<9} {:<7} {:>9}  needs {:>9}  {}",
+                entry.id,
+                entry.kind.to_string(),
+                entry.quantisation,
+                size(entry.size_bytes),
+                size(entry.memory_bytes(CATALOG_CONTEXT_TOKENS)),
+                entry.license,
+            ));
+        }
+        self.message("Satchel does not download models yet: fetch a GGUF with your browser and `satchel models import` it.");
+    }
+}
