@@ -183,7 +183,10 @@ fn ends_in_abbreviation(before: &str) -> bool {
             | "ltd"
             | "jr"
     );
-    single || inner_dot || known
+    // The number of an item of a list stands with its item.
+    let item = before.trim();
+    let numbered = !item.is_empty() && item.len() <= 3 && item.bytes().all(|b| b.is_ascii_digit());
+    single || inner_dot || known || numbered
 }
 
 fn push_trimmed(ranges: &mut Vec<Range<usize>>, text: &str, range: Range<usize>) {
@@ -222,6 +225,10 @@ mod tests {
         assert_eq!(
             split("- one\n- two\nmore of two"),
             ["- one", "- two\nmore of two"]
+        );
+        assert_eq!(
+            split("1. Almonds\n2. Hazelnuts"),
+            ["1. Almonds", "2. Hazelnuts"]
         );
         assert!(split("   ").is_empty());
     }
