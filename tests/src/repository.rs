@@ -81,6 +81,10 @@ fn collect(folder: &Path, found: &mut Vec<File>) {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
+        // In a second work tree it is a file that names a place on this machine.
+        if name == ".git" {
+            continue;
+        }
         if path.is_dir() {
             if !is_foreign_folder(&name) {
                 collect(&path, found);
