@@ -1,6 +1,6 @@
 //! Settings and folders: every default with its reason.
 //!
-//! Reads one TOML file and the environment; never creates workspaces or keys.
+//! Reads one TOML file and the environment, and writes that file when asked to; never creates workspaces or keys.
 //! Start at [`DataDirs::find`] and [`Settings::load`].
 
 use std::path::{Path, PathBuf};
@@ -156,6 +156,14 @@ pub enum SettingsError {
         /// Why.
         source: std::io::Error,
     },
+    /// The file cannot be written; the settings are as they were.
+    #[error("cannot write the settings file {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The file is not what it should be.
     #[error("the settings file {} has a mistake; correct it or move it away: {source}", path.display())]
     Syntax {
@@ -163,6 +171,24 @@ pub enum SettingsError {
         path: PathBuf,
         /// Where and why.
         source: Box<toml::de::Error>,
+    },
+    /// The file cannot be changed because it is not TOML.
+    #[error("the settings file {} has a mistake; correct it or move it away: {source}", path.display())]
+    Edit {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml_edit::TomlError>,
+    },
+    /// A setting cannot have this value; nothing was changed.
+    #[error("{name} cannot be {value}: {reason}")]
+    Value {
+        /// The setting.
+        name: String,
+        /// What it should have become.
+        value: String,
+        /// Why not.
+        reason: String,
     },
 }
 
@@ -183,7 +209,103 @@ impl Settings {
                 source,
             }),
         }
+        .and_then(Self::in_range)
     }
+
+    /// Writes changes to the file, keeping its comments and order, and gives the settings it then holds.
+    ///
+    /// Each change is the name of a field and its value as TOML; an empty value removes the line, so that the
+    /// default holds again.
+    ///
+    /// # Errors
+    /// When a name or value is not possible, or the file cannot be read or written; then nothing was changed.
+    pub fn change_file(path: &Path, changes: &[(String, String)]) -> Result<Self, SettingsError> {
+        let present = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => {
+                return Err(SettingsError::Io {
+                    path: path.to_path_buf(),
+                    source,
+                });
+            }
+        };
+        let mut document: toml_edit::DocumentMut =
+            present.parse().map_err(|source| SettingsError::Edit {
+                path: path.to_path_buf(),
+                source: Box::new(source),
+            })?;
+        for (name, value) in changes {
+            let impossible = |reason: String| SettingsError::Value {
+                name: name.clone(),
+                value: value.clone(),
+                reason,
+            };
+            if !is_setting(name) {
+                return Err(impossible("there is no such setting".to_owned()));
+            }
+            if value.is_empty() {
+                document.remove(name);
+                continue;
+            }
+            let parsed: toml_edit::Value = value
+                .parse()
+                .map_err(|_| impossible("text needs quotation marks around it".to_owned()))?;
+            document[name] = toml_edit::value(parsed);
+            // One after the other, so that the message names the one that is wrong.
+            toml::from_str::<Self>(&document.to_string())
+                .map_err(|error| impossible(error.message().to_owned()))?
+                .in_range()?;
+        }
+        let text = document.to_string();
+        let settings = toml::from_str(&text).map_err(|source| SettingsError::Syntax {
+            path: path.to_path_buf(),
+            source: Box::new(source),
+        })?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)
+            .and_then(|()| satchel_sync::durable::write(path, text.as_bytes()))
+            .map_err(|source| SettingsError::Write {
+                path: path.to_path_buf(),
+                source,
+            })?;
+        Ok(settings)
+    }
+
+    /// Refuses values that no model or machine can work with.
+    fn in_range(self) -> Result<Self, SettingsError> {
+        let wrong = |name: &str, value: String, reason: &str| SettingsError::Value {
+            name: name.to_owned(),
+            value,
+            reason: reason.to_owned(),
+        };
+        if !(512..=1 << 20).contains(&self.context_len_tokens) {
+            let value = self.context_len_tokens.to_string();
+            return Err(wrong("context_len_tokens", value, "take 512 to 1048576"));
+        }
+        if !(50..=100_000).contains(&self.passage_budget_tokens) {
+            let value = self.passage_budget_tokens.to_string();
+            return Err(wrong("passage_budget_tokens", value, "take 50 to 100000"));
+        }
+        if !(16..=100_000).contains(&self.max_output_tokens) {
+            let value = self.max_output_tokens.to_string();
+            return Err(wrong("max_output_tokens", value, "take 16 to 100000"));
+        }
+        if !(0.0..=2.0).contains(&self.temperature) {
+            let value = self.temperature.to_string();
+            return Err(wrong("temperature", value, "take 0.0 to 2.0"));
+        }
+        Ok(self)
+    }
+}
+
+/// Whether a field of [`Settings`] has this name: the reader refuses a value of the wrong type in other words
+/// than a name that it does not know.
+fn is_setting(name: &str) -> bool {
+    let known = toml::from_str::<Settings>(&format!("{name:?} = []"));
+    known
+        .err()
+        .is_none_or(|error| !error.message().contains("unknown field"))
 }
 
 #[cfg(test)]
@@ -194,6 +316,34 @@ mod tests {
     fn unknown_settings_are_refused_by_name() {
         let error = toml::from_str::<Settings>("contxt_len_tokens = 5").unwrap_err();
         assert!(error.to_string().contains("contxt_len_tokens"), "{error}");
+    }
+
+    #[test]
+    fn a_change_keeps_comments_and_refuses_what_cannot_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new/config.toml");
+        let change = |name: &str, value: &str| {
+            Settings::change_file(&file, &[(name.to_owned(), value.to_owned())])
+        };
+        assert_eq!(change("temperature", "0.5").unwrap().temperature, 0.5);
+        let text = format!("# mine\n{}", std::fs::read_to_string(&file).unwrap());
+        satchel_sync::durable::write(&file, text.as_bytes()).unwrap();
+        let changed = change("chat_model", "\"gemma\"").unwrap();
+        assert_eq!(changed.chat_model.as_deref(), Some("gemma"));
+        for (name, value) in [
+            ("temperature", "7.5"),
+            ("temperatur", "0.1"),
+            ("temperatur", ""),
+            ("threads", "\"many\""),
+            ("chat_model", "no quotes"),
+        ] {
+            let error = change(name, value).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        change("chat_model", "").unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text, "# mine\ntemperature = 0.5\n");
+        assert_eq!(Settings::load(&file).unwrap().temperature, 0.5);
     }
 
     #[test]

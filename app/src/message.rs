@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Settings;
+
 /// A wish of the user. Each is answered by a stream of [`Event`]s that ends with
 /// [`Event::Reply`] or [`Event::Failed`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,12 +53,39 @@ pub enum Command {
         /// `<document>` or `<document>:<start>-<end>` as printed by search and citations.
         reference: String,
     },
+    /// The whole text of a document, with the place that is meant.
+    Read {
+        /// As for [`Command::Show`].
+        reference: String,
+    },
+    /// Import the documents that come with the program.
+    ImportSample,
     /// List the chats.
     Threads,
     /// Show one chat, its newest branch.
     Thread {
         /// Id, or its first digits where they are unique.
         thread: String,
+    },
+    /// Give a chat another title.
+    RenameThread {
+        /// As for [`Command::Thread`].
+        thread: String,
+        /// The new title, 1 to 200 characters.
+        title: String,
+    },
+    /// Remove a chat for good.
+    RemoveThread {
+        /// As for [`Command::Thread`].
+        thread: String,
+    },
+    /// The settings in force.
+    Settings,
+    /// Change settings, in the file and in this process.
+    ChangeSettings {
+        /// Names of fields of [`Settings`] with their new values as the file would have them
+        /// (`"0.2"`, `"true"`, `"\"name\""`); an empty value takes the default.
+        changes: Vec<(String, String)>,
     },
     /// List the installed models.
     Models,
@@ -297,6 +326,10 @@ pub enum Reply {
     Documents(Vec<DocumentSummary>),
     /// Of [`Command::Show`].
     Passage(Passage),
+    /// Of [`Command::Read`].
+    Document(DocumentText),
+    /// Of [`Command::Settings`] and [`Command::ChangeSettings`].
+    Settings(SettingsReport),
     /// Of [`Command::Threads`].
     Threads(Vec<ThreadSummary>),
     /// Of [`Command::Thread`].
@@ -485,6 +518,30 @@ pub struct Passage {
     pub before: String,
     /// Text after it, to a line end.
     pub after: String,
+}
+
+/// The whole text of a document.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DocumentText {
+    /// The document.
+    pub document: DocumentSummary,
+    /// The text; form feeds (U+000C) in it are borders of pages where the original has pages.
+    pub text: String,
+    /// The text is Markdown; else it is shown as it is.
+    pub is_markdown: bool,
+    /// UTF-8 byte range of the place that was asked for.
+    pub place: Option<Range<usize>>,
+    /// Page of that place, counted from 1, where the original has pages.
+    pub page: Option<u32>,
+}
+
+/// The settings and where they are kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SettingsReport {
+    /// What is in force.
+    pub settings: Settings,
+    /// The file.
+    pub file: PathBuf,
 }
 
 /// One chat in a list.

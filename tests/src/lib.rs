@@ -14,6 +14,7 @@ pub mod in_process;
 pub mod laptop;
 pub mod repository;
 pub mod source;
+pub mod window;
 
 pub use laptop::{Laptop, Outcome};
 

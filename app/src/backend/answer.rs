@@ -121,6 +121,7 @@ async fn generate(
     let room = room(shared, style, &info);
     let budget = shared
         .settings
+        .current()
         .passage_budget_tokens
         .min(style.most_passage_tokens())
         .min(room);
@@ -144,7 +145,7 @@ async fn generate(
     let request = GenerateRequest {
         messages,
         sampling: Sampling {
-            temperature: shared.settings.temperature,
+            temperature: shared.settings.current().temperature,
             ..Sampling::default()
         },
         max_output_tokens: max_output,
@@ -191,7 +192,8 @@ async fn sections(
 ///
 /// A token is at least one byte, so a short question costs nothing here; without a chat model there is no bound.
 async fn require_room(shared: &Arc<Shared>, question: &str) -> Result<(), Failure> {
-    let may_be_too_long = question.len() > shared.settings.context_len_tokens as usize / 2;
+    let may_be_too_long =
+        question.len() > shared.settings.current().context_len_tokens as usize / 2;
     if may_be_too_long && shared.models.chosen(ModelKind::Chat)?.is_some() {
         let running = shared.models.chat().await?;
         let info = running.engine.info().await.map_err(failure::of_engine)?;
@@ -213,6 +215,7 @@ async fn require_room(shared: &Arc<Shared>, question: &str) -> Result<(), Failur
 fn most_output(shared: &Shared, style: Style, info: &ModelInfo) -> u32 {
     shared
         .settings
+        .current()
         .max_output_tokens
         .min(style.most_output_tokens())
         .min(info.context_len_tokens / 3)

@@ -52,7 +52,15 @@ pub fn cite(answer: &str, question: &str, passages: &[Passage]) -> Cited {
         let borne_out = passages
             .iter()
             .any(|passage| bears_out(passage, &sentence, &wanted));
-        if wanted.len() >= MATCH_WORDS && !borne_out {
+        // A short item of a list is doubtful only where none of its words was read anywhere.
+        let doubtful = match wanted.len() {
+            0 => false,
+            1..MATCH_WORDS => passages
+                .iter()
+                .all(|passage| words::coverage(&wanted, &passage.text) == 0.0),
+            _ => !borne_out,
+        };
+        if doubtful {
             unsupported.push(sentence.trim().to_owned());
         }
         text += &with_marks(&sentence, &marks, passages);
@@ -109,7 +117,11 @@ pub fn nearest(hits: &[satchel_vector::Hit], question: &str) -> Vec<Citation> {
 /// passage around it is shown as context.
 #[must_use]
 pub fn citation(passage: &Passage, origin: Origin, wanted: &HashSet<String>) -> Citation {
-    let topic = format!("{} {}", passage.hit.title, passage.hit.heading_path.join(" "));
+    let topic = format!(
+        "{} {}",
+        passage.hit.title,
+        passage.hit.heading_path.join(" ")
+    );
     let quote: Range<usize> = words::best_sentence(&passage.hit.text, &topic, wanted);
     let mut citation = retrieve::citation(&passage.hit, origin);
     citation.mark.clone_from(&passage.mark);

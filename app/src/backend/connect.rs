@@ -52,6 +52,11 @@ impl Connection {
         unreachable!("the last attempt returns")
     }
 
+    /// Whether another process answers for these documents.
+    pub async fn is_open_elsewhere(dirs: &DataDirs) -> bool {
+        socket::Client::connect(&dirs.socket).await.is_some()
+    }
+
     fn here(backend: Backend, dirs: &DataDirs) -> Self {
         let server = match SocketServer::start(&dirs.socket, backend.clone()) {
             Ok(server) => Some(server),

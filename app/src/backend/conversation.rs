@@ -12,6 +12,9 @@ use crate::message::{
     Failure, FailureKind, MessageReport, StoredCitation, ThreadReport, ThreadSummary,
 };
 
+/// Longest title of a chat: a line in a list.
+const MAX_TITLE_CHARS: usize = 200;
+
 /// A question with its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
@@ -138,6 +141,39 @@ pub async fn show(shared: &Arc<Shared>, thread: &str) -> Result<ThreadReport, Fa
                 thread: summary(&entry),
                 messages: messages.collect(),
             })
+        })
+        .await
+}
+
+/// Gives a chat another title.
+///
+/// # Errors
+/// When there is no such chat, or the title is empty or very long.
+pub async fn rename(shared: &Arc<Shared>, thread: String, title: &str) -> Result<String, Failure> {
+    let title = title.trim().to_owned();
+    if title.is_empty() || title.chars().count() > MAX_TITLE_CHARS {
+        return Err(Failure::new(
+            FailureKind::Usage,
+            format!("a title has 1 to {MAX_TITLE_CHARS} characters"),
+        ));
+    }
+    shared
+        .with_workspace(move |workspace| {
+            workspace.rename_thread(find(workspace, &thread)?, &title)?;
+            Ok::<_, Failure>(format!("Renamed the chat to {title}."))
+        })
+        .await
+}
+
+/// Removes a chat for good.
+///
+/// # Errors
+/// When there is no such chat.
+pub async fn remove(shared: &Arc<Shared>, thread: String) -> Result<String, Failure> {
+    shared
+        .with_workspace(move |workspace| {
+            workspace.remove_thread(find(workspace, &thread)?)?;
+            Ok::<_, Failure>("Removed the chat.".to_owned())
         })
         .await
 }

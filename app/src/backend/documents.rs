@@ -1,6 +1,6 @@
 //! Lists, shows and removes documents.
 //!
-//! Start at [`list`], [`show`] and [`remove`].
+//! Start at [`list`], [`show`], [`read`] and [`remove`].
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use satchel_models::ModelKind;
 use satchel_sync::DocumentId;
-use satchel_sync::workspace::DocumentEntry;
+use satchel_sync::workspace::{DocumentEntry, TextKind};
 use satchel_vector::SourceId;
 
 use super::{Shared, indexing, reference};
 use crate::message::{
-    Citation, DocumentSummary, Failure, FailureKind, FileOutcome, FileReport, Origin, Passage,
-    Scores, StatusReport,
+    Citation, DocumentSummary, DocumentText, Failure, FailureKind, FileOutcome, FileReport, Origin,
+    Passage, Scores, StatusReport,
 };
 
 /// Text shown before and after a passage, in bytes.
@@ -117,9 +117,7 @@ pub async fn show(shared: &Arc<Shared>, text: &str) -> Result<Passage, Failure> 
         None => 0..floor(&text, OPENING_BYTES),
     };
     let heading_path = heading_path(&entry, &text, range.start);
-    let page = entry
-        .paged
-        .then(|| 1 + text[..range.start].matches('\u{c}').count() as u32);
+    let page = entry.paged.then(|| page_of(&text, range.start));
     let before = text[start_of_context(&text, range.start)..range.start].replace('\u{c}', "\n");
     let after = text[range.end..end_of_context(&text, range.end)].replace('\u{c}', "\n");
     Ok(Passage {
@@ -139,6 +137,45 @@ pub async fn show(shared: &Arc<Shared>, text: &str) -> Result<Passage, Failure> 
         before,
         after,
     })
+}
+
+/// The whole text of a document, with the place that is meant.
+///
+/// # Errors
+/// When the document or the place does not exist.
+pub async fn read(shared: &Arc<Shared>, text: &str) -> Result<DocumentText, Failure> {
+    let wanted = reference::parse(text);
+    let (entry, place, text) = shared
+        .with_workspace(move |workspace| {
+            let entry = reference::resolve_document(workspace, &wanted.document)?;
+            let text = workspace.text(entry.id)?;
+            let place = wanted
+                .range
+                .map(|range| checked(&text, range))
+                .transpose()?;
+            Ok::<_, Failure>((entry, place, text))
+        })
+        .await?;
+    let indexed = shared
+        .index
+        .source_versions()
+        .await
+        .map_err(Failure::from)?;
+    let page = place
+        .as_ref()
+        .filter(|_| entry.paged)
+        .map(|place| page_of(&text, place.start));
+    Ok(DocumentText {
+        is_markdown: entry.kind == TextKind::Markdown,
+        document: summary(entry, &indexed),
+        text,
+        place,
+        page,
+    })
+}
+
+fn page_of(text: &str, at: usize) -> u32 {
+    1 + text[..at].matches('\u{c}').count() as u32
 }
 
 /// What is in the workspace and how much of it can be searched.

@@ -10,6 +10,7 @@ use satchel_sync::keys::KeyError;
 use satchel_sync::workspace::{OpenError, SaveError};
 use satchel_vector::{OpenReport, StoreError};
 
+use crate::config::SettingsError;
 use crate::message::{Failure, FailureKind};
 
 impl From<SaveError> for Failure {
@@ -49,6 +50,16 @@ pub fn of_engine(error: EngineError) -> Failure {
         _ => FailureKind::General,
     };
     Failure::new(kind, words(&error))
+}
+
+/// Settings that cannot be read or changed.
+#[must_use]
+pub fn of_settings(error: SettingsError) -> Failure {
+    let kind = match error {
+        SettingsError::Io { .. } | SettingsError::Write { .. } => FailureKind::General,
+        _ => FailureKind::Usage,
+    };
+    Failure::new(kind, error.to_string())
 }
 
 /// A key that cannot be had.

@@ -1,11 +1,12 @@
 //! A command on its way: the sending and the receiving end of its events.
 //!
-//! Cancelling is dropping the receiving end; work looks at [`Emitter::is_cancelled`] between two steps
-//! that leave everything consistent.
+//! Cancelling is dropping the receiving end, or [`Stopper::stop`] for who wants to hear how it ends; work looks at
+//! [`Emitter::is_cancelled`] between two steps that leave everything consistent.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::message::{Event, Failure, FailureKind, Progress, Reply, Stage};
 
@@ -16,19 +17,37 @@ const QUEUE_EVENTS: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Emitter {
     sender: mpsc::Sender<Event>,
+    stopped: watch::Receiver<bool>,
 }
 
 /// The events of one command, ending with [`Event::Reply`] or [`Event::Failed`].
 #[derive(Debug)]
 pub struct EventStream {
     receiver: mpsc::Receiver<Event>,
+    stopper: Stopper,
+}
+
+/// Stops a command while its events are still received: it ends early, and says how far it came.
+#[derive(Debug, Clone)]
+pub struct Stopper(Arc<watch::Sender<bool>>);
+
+impl Stopper {
+    /// Asks the work to end. What has been done stays.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
 }
 
 /// Both ends for one command.
 #[must_use]
 pub fn channel() -> (Emitter, EventStream) {
     let (sender, receiver) = mpsc::channel(QUEUE_EVENTS);
-    (Emitter { sender }, EventStream { receiver })
+    let (stopper, stopped) = watch::channel(false);
+    let stopper = Stopper(Arc::new(stopper));
+    (
+        Emitter { sender, stopped },
+        EventStream { receiver, stopper },
+    )
 }
 
 /// Starts work that ends with a reply or a failure. Must be called within the runtime.
@@ -60,15 +79,20 @@ impl Emitter {
         self.send(Event::Notice(text.into())).await;
     }
 
-    /// Whether nobody listens any more.
+    /// Whether nobody listens any more, or the work is to end.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.sender.is_closed()
+        self.sender.is_closed() || *self.stopped.borrow()
     }
 
-    /// Returns when nobody listens any more.
+    /// Returns when nobody listens any more, or the work is to end.
     pub async fn cancelled(&self) {
-        self.sender.closed().await;
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            () = self.sender.closed() => {}
+            // An error means that the stopper went with the stream, and nobody listens.
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
     }
 
     /// Sends progress without waiting: an update that finds the queue full is dropped, the next one tells more.
@@ -78,6 +102,12 @@ impl Emitter {
 }
 
 impl EventStream {
+    /// What stops the command while this stream is read on.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
     /// The next event, or `None` after the last.
     pub async fn next(&mut self) -> Option<Event> {
         self.receiver.recv().await
@@ -163,6 +193,16 @@ mod tests {
         drop(stream);
         assert!(emitter.is_cancelled());
         emitter.notice("nobody hears this").await;
+    }
+
+    #[tokio::test]
+    async fn stopped_work_is_still_heard() {
+        let (emitter, mut stream) = channel();
+        stream.stopper().stop();
+        assert!(emitter.is_cancelled());
+        emitter.cancelled().await;
+        emitter.notice("half of it is done").await;
+        assert!(matches!(stream.next().await, Some(Event::Notice(_))));
     }
 
     #[tokio::test]

@@ -21,10 +21,12 @@ pub mod indexing;
 pub mod ingest;
 pub mod jobs;
 pub mod model_host;
+pub mod preferences;
 pub mod prompt;
 pub mod reference;
 pub mod retrieve;
 pub mod runtime;
+pub mod sample;
 pub mod scan;
 pub mod socket;
 pub mod unlock;
@@ -35,6 +37,7 @@ use crate::message::{Command, Failure, Reply};
 use crate::parse::{ParsePool, WorkerProgram};
 use jobs::{Emitter, EventStream};
 use model_host::ModelHost;
+use preferences::Preferences;
 
 /// An open workspace with everything that works on it. Cloning shares it.
 #[derive(Clone)]
@@ -48,7 +51,7 @@ pub struct Shared {
     /// Folders.
     pub dirs: DataDirs,
     /// Settings.
-    pub settings: Settings,
+    pub settings: Arc<Preferences>,
     /// The documents: the truth. Its calls block: short look-ups are made where they are needed, reading and
     /// writing of files through [`Shared::with_workspace`].
     pub workspace: Workspace,
@@ -130,13 +133,15 @@ impl Backend {
             elapsed_ms = started.elapsed().as_millis() as u64,
             "index is open"
         );
-        let models = Arc::new(ModelHost::open(&dirs, &settings)?);
+        let workers = parse_workers(&settings);
+        let settings = Arc::new(Preferences::new(settings, dirs.config_file.clone()));
+        let models = Arc::new(ModelHost::open(&dirs, Arc::clone(&settings))?);
         let parse = ParsePool::new(
             WorkerProgram {
                 program: dirs.program.clone(),
                 args: vec!["worker".into(), "parse".into()],
             },
-            parse_workers(&settings),
+            workers,
         );
         let shared = Shared {
             dirs,
@@ -228,8 +233,22 @@ async fn carry_out(
         Command::Show { reference } => documents::show(shared, &reference)
             .await
             .map(Reply::Passage),
+        Command::Read { reference } => documents::read(shared, &reference)
+            .await
+            .map(Reply::Document),
+        Command::ImportSample => sample::import(shared, emitter).await.map(Reply::Imported),
         Command::Threads => conversation::list(shared).await.map(Reply::Threads),
         Command::Thread { thread } => conversation::show(shared, &thread).await.map(Reply::Thread),
+        Command::RenameThread { thread, title } => conversation::rename(shared, thread, &title)
+            .await
+            .map(Reply::Done),
+        Command::RemoveThread { thread } => {
+            conversation::remove(shared, thread).await.map(Reply::Done)
+        }
+        Command::Settings => Ok(Reply::Settings(shared.settings.report())),
+        Command::ChangeSettings { changes } => preferences::change(shared, changes)
+            .await
+            .map(Reply::Settings),
         Command::Models | Command::ImportModel { .. } | Command::RemoveModel { .. } => {
             model_host::carry_out(&shared.models, command, emitter).await
         }

@@ -13,13 +13,14 @@ use satchel_vector::{EmbedderKey, VectorStore};
 
 use super::failure;
 use super::jobs::{Emitter, Meter};
-use crate::config::{DataDirs, Settings};
+use super::preferences::Preferences;
+use crate::config::DataDirs;
 use crate::message::{Command, Failure, FailureKind, ModelSummary, Reply, Stage};
 
 /// Models and their workers.
 pub struct ModelHost {
     store: Mutex<ModelStore>,
-    settings: Settings,
+    settings: Arc<Preferences>,
     program: PathBuf,
     chat: tokio::sync::Mutex<Option<Running>>,
     embedder: tokio::sync::Mutex<Option<Running>>,
@@ -39,11 +40,11 @@ impl ModelHost {
     ///
     /// # Errors
     /// When the models folder cannot be used.
-    pub fn open(dirs: &DataDirs, settings: &Settings) -> Result<Self, Failure> {
+    pub fn open(dirs: &DataDirs, settings: Arc<Preferences>) -> Result<Self, Failure> {
         let store = ModelStore::open(&dirs.models).map_err(failure::of_model_store)?;
         Ok(Self {
             store: Mutex::new(store),
-            settings: settings.clone(),
+            settings,
             program: dirs.program.clone(),
             chat: tokio::sync::Mutex::new(None),
             embedder: tokio::sync::Mutex::new(None),
@@ -60,9 +61,10 @@ impl ModelHost {
     /// # Errors
     /// When the store cannot be read, or the settings name a model that is not installed.
     pub fn chosen(&self, kind: ModelKind) -> Result<Option<InstalledModel>, Failure> {
+        let settings = self.settings.current();
         let named = match kind {
-            ModelKind::Chat => &self.settings.chat_model,
-            _ => &self.settings.embedder,
+            ModelKind::Chat => &settings.chat_model,
+            _ => &settings.embedder,
         };
         let installed = self.store().list().map_err(failure::of_model_store)?;
         let mut fitting = installed.into_iter().filter(|model| model.kind == kind);
@@ -96,6 +98,7 @@ impl ModelHost {
         };
         let window = self
             .settings
+            .current()
             .context_len_tokens
             .min(model.context_len_tokens);
         let running = self
@@ -170,7 +173,7 @@ impl ModelHost {
         let spec = ModelSpec {
             path: model.path().to_path_buf(),
             role,
-            threads: self.settings.threads,
+            threads: self.settings.current().threads,
             gpu_layers: 0,
         };
         EngineHandle::new(worker_command(&self.program, "inference"), spec)

@@ -118,7 +118,13 @@ pub fn best_sentence(passage: &str, topic: &str, wanted: &HashSet<String>) -> Ra
 /// Weight of the words shared, with a small preference for short sentences.
 fn shared(wanted: &HashSet<String>, topic: &HashSet<String>, sentence: &str) -> f32 {
     let there: HashSet<String> = stems(sentence).collect();
-    let weight = |word: &String| if topic.contains(word) { TOPIC_WEIGHT } else { 1.0 };
+    let weight = |word: &String| {
+        if topic.contains(word) {
+            TOPIC_WEIGHT
+        } else {
+            1.0
+        }
+    };
     let common: f32 = there.intersection(wanted).map(weight).sum();
     common / (there.len() as f32 + 8.0).sqrt()
 }
@@ -245,7 +251,11 @@ mod tests {
             three months' notice in writing.\nKeys are handed over on the last day before noon.";
         let wanted = content_words("How much notice must be given to end the lease of the house?");
         let range = best_sentence(passage, "Lease of 14 Harbour Row", &wanted);
-        assert!(passage[range.clone()].contains("three months' notice"), "{}", &passage[range]);
+        assert!(
+            passage[range.clone()].contains("three months' notice"),
+            "{}",
+            &passage[range]
+        );
         let only = "# Notice";
         assert_eq!(best_sentence(only, "", &wanted), 0..only.len());
     }

@@ -94,6 +94,12 @@ pub(crate) enum CliCommand {
         /// Print a chat
         #[arg(long, value_name = "CHAT", conflicts_with = "chat")]
         show: Option<String>,
+        /// Remove a chat for good
+        #[arg(long, value_name = "CHAT", conflicts_with_all = ["chat", "list", "show"])]
+        remove: Option<String>,
+        /// Give CHAT another title
+        #[arg(long, value_name = "TITLE", requires = "chat")]
+        rename: Option<String>,
     },
     /// Find passages by words and by meaning
     Search {
@@ -117,6 +123,9 @@ pub(crate) enum CliCommand {
     Show {
         /// `DOCUMENT:START-END` as printed by search and citations, or a document id or path
         reference: String,
+        /// The whole text instead of the surroundings
+        #[arg(long)]
+        whole: bool,
     },
     /// List, import or remove models
     Models {
@@ -128,6 +137,17 @@ pub(crate) enum CliCommand {
     Status,
     /// Check everything Satchel depends on
     Doctor,
+    /// Print the settings, or change one
+    #[command(
+        after_help = "Values are written as in the file: satchel settings temperature 0.2, satchel settings chat_model '\"ID\"'.\n\
+        A name without a value takes the default back."
+    )]
+    Settings {
+        /// Name of a setting
+        setting: Option<String>,
+        /// Its new value
+        value: Option<String>,
+    },
     /// Print where everything lies
     Paths,
     /// Protect or move the key of your documents

@@ -19,9 +19,10 @@ mod sample;
 
 use crate::backend::connect::Connection;
 use crate::backend::model_host::{self, ModelHost};
+use crate::backend::preferences::Preferences;
 use crate::backend::socket::Client;
 use crate::backend::unlock::{NewKey, Unlock};
-use crate::backend::{jobs, runtime};
+use crate::backend::{failure, jobs, runtime};
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Event, Failure, FailureKind, Reply};
 use args::{Cli, CliCommand, DocumentsAction, Global, ModelsAction, WorkerKind};
@@ -81,13 +82,17 @@ fn start(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
         }
         _ => {}
     }
-    let mut settings = Settings::load(&dirs.config_file)
-        .map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))?;
+    let mut settings = Settings::load(&dirs.config_file).map_err(failure::of_settings)?;
     settings.offline |= cli.global.offline;
     let runtime = runtime::build()
         .map_err(|error| Failure::general(format!("no threads can be started: {error}")))?;
     if matches!(command, CliCommand::Open) {
-        return crate::ui::run(&runtime, dirs, settings, unlock()).map(|()| ExitCode::SUCCESS);
+        // The window asks for a passphrase itself, where no file holds it.
+        let unlock = Unlock {
+            ask: passphrase::file_asker(),
+            new_key: NewKey::Automatic,
+        };
+        return crate::ui::run(&runtime, dirs, settings, unlock).map(|()| ExitCode::SUCCESS);
     }
     if let CliCommand::Models { .. } = &command {
         let models = backend_command(command)?;
@@ -98,7 +103,7 @@ fn start(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
         for notice in connection.opening_notices() {
             printer.message(notice);
         }
-        let result = carry_out(&connection, &dirs, command, printer).await;
+        let result = carry_out(&connection, command, printer).await;
         connection.close().await;
         result
     });
@@ -117,7 +122,8 @@ async fn about_models(
     let events = match Client::connect(&dirs.socket).await {
         Some(client) => client.submit(command).await?,
         None => {
-            let host = Arc::new(ModelHost::open(dirs, settings)?);
+            let preferences = Preferences::new(settings.clone(), dirs.config_file.clone());
+            let host = Arc::new(ModelHost::open(dirs, Arc::new(preferences))?);
             jobs::run(move |emitter| async move {
                 model_host::carry_out(&host, command, &emitter).await
             })
@@ -137,7 +143,6 @@ fn unlock() -> Unlock {
 
 async fn carry_out(
     connection: &Connection,
-    dirs: &DataDirs,
     command: CliCommand,
     printer: &Printer,
 ) -> Result<ExitCode, Failure> {
@@ -146,8 +151,17 @@ async fn carry_out(
         CliCommand::Chat {
             show: Some(thread), ..
         } => Command::Thread { thread },
+        CliCommand::Chat {
+            remove: Some(thread),
+            ..
+        } => Command::RemoveThread { thread },
+        CliCommand::Chat {
+            chat: Some(thread),
+            rename: Some(title),
+            ..
+        } => Command::RenameThread { thread, title },
         CliCommand::Chat { chat, .. } => return chat::run(connection, printer, chat).await,
-        CliCommand::Try => return sample::run(connection, dirs, printer).await,
+        CliCommand::Try => return sample::run(connection, printer).await,
         other => backend_command(other)?,
     };
     let reply = perform(connection, command, printer).await?;
@@ -180,7 +194,18 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
             action: Some(DocumentsAction::Remove { documents }),
         } => Command::RemoveDocuments { documents },
         CliCommand::Documents { .. } => Command::Documents,
-        CliCommand::Show { reference } => Command::Show { reference },
+        CliCommand::Show {
+            reference,
+            whole: true,
+        } => Command::Read { reference },
+        CliCommand::Show { reference, .. } => Command::Show { reference },
+        CliCommand::Settings { setting: None, .. } => Command::Settings,
+        CliCommand::Settings {
+            setting: Some(name),
+            value,
+        } => Command::ChangeSettings {
+            changes: vec![(name, value.unwrap_or_default())],
+        },
         CliCommand::Models {
             action: Some(ModelsAction::Import { path, quantisation }),
         } => Command::ImportModel {

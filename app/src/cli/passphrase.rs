@@ -15,20 +15,29 @@ pub(crate) const FILE_VARIABLE: &str = "SATCHEL_PASSPHRASE_FILE";
 /// The variable that names a file with a new passphrase.
 pub(crate) const NEW_FILE_VARIABLE: &str = "SATCHEL_NEW_PASSPHRASE_FILE";
 
-/// Asks the file first, once, then the terminal.
+/// Asks the file where one is named, else the terminal.
 #[must_use]
 pub(crate) fn asker() -> AskPassphrase {
-    let file_was_asked = AtomicBool::new(false);
+    let file = file_asker();
     Arc::new(move |words| {
         if std::env::var_os(FILE_VARIABLE).is_some() {
-            // A wrong passphrase in the file stays wrong: do not ask it again.
-            return if file_was_asked.swap(true, Ordering::Relaxed) {
-                None
-            } else {
-                from_file(FILE_VARIABLE)
-            };
+            file(words)
+        } else {
+            from_terminal(words)
         }
-        from_terminal(words)
+    })
+}
+
+/// Asks the file alone, once: a wrong passphrase in it stays wrong.
+#[must_use]
+pub(crate) fn file_asker() -> AskPassphrase {
+    let was_asked = AtomicBool::new(false);
+    Arc::new(move |_| {
+        if was_asked.swap(true, Ordering::Relaxed) {
+            None
+        } else {
+            from_file(FILE_VARIABLE)
+        }
     })
 }
 

@@ -12,8 +12,8 @@ use super::args::Global;
 use crate::config::DataDirs;
 use crate::message::{
     AnswerReport, Citation, DocumentSummary, Event, Failure, FileOutcome, Finding, ImportReport,
-    Level, ModelSummary, Origin, Passage, Reply, SearchMode, SearchReport, StatusReport,
-    ThreadReport, ThreadSummary,
+    Level, ModelSummary, Origin, Passage, Reply, SearchMode, SearchReport, SettingsReport,
+    StatusReport, ThreadReport, ThreadSummary,
 };
 
 /// Failed files named one by one at the end of an import; the rest are counted.
@@ -128,6 +128,8 @@ impl Printer {
             Reply::Answered(report) => self.answer(report),
             Reply::Documents(documents) => self.documents(documents),
             Reply::Passage(passage) => self.passage(passage),
+            Reply::Document(document) => self.line(&clean(&document.text)),
+            Reply::Settings(report) => self.settings(report),
             Reply::Threads(threads) => self.threads(threads),
             Reply::Thread(thread) => self.thread(thread),
             Reply::Models(models) => self.models(models),
@@ -144,6 +146,8 @@ impl Printer {
             Reply::Answered(value) => write_json(value),
             Reply::Documents(value) => write_json(value),
             Reply::Passage(value) => write_json(value),
+            Reply::Document(value) => write_json(value),
+            Reply::Settings(value) => write_json(value),
             Reply::Threads(value) => write_json(value),
             Reply::Thread(value) => write_json(value),
             Reply::Models(value) => write_json(value),
@@ -363,6 +367,14 @@ impl Printer {
             clean(&passage.before),
             clean(&passage.after)
         ));
+    }
+
+    fn settings(&self, report: &SettingsReport) {
+        match toml::to_string_pretty(&report.settings) {
+            Ok(text) => self.line(text.trim_end()),
+            Err(error) => self.message(&format!("the settings cannot be written out: {error}")),
+        }
+        self.message(&format!("From {}", report.file.display()));
     }
 
     fn threads(&self, threads: &[ThreadSummary]) {

@@ -1,24 +1,43 @@
 //! The window: draws the state, sends commands, repaints only when something happened.
 //!
-//! Holds no lock and waits for nothing; a backend that takes long leaves it usable. A first, small window:
-//! import by path, ask, search, cited passages. Start at [`run`].
+//! Holds no lock, reads no file and waits for nothing; a backend that takes long leaves it usable. What it can
+//! do, a command can do. Start at [`run`] and [`Window`].
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 use eframe::egui;
+use satchel_sync::keys::Passphrase;
 use tokio::runtime::Runtime;
-use tokio::task::AbortHandle;
 
+mod chat_ui;
+mod document_ui;
+mod frame_work;
+mod library_ui;
+mod link;
+mod markdown;
+mod model_ui;
+mod pieces;
+mod search_ui;
+mod settings_ui;
 mod shell;
+mod text_view;
 mod theme;
+mod unlock_ui;
 
 use crate::backend::connect::Connection;
 use crate::backend::unlock::Unlock;
 use crate::config::{DataDirs, Settings};
-use crate::message::{Command, Event, Failure, FailureKind, SearchMode};
-use crate::state::SessionState;
+use crate::message::{Command, Failure, FailureKind};
+use crate::state::saved::AppState;
+use crate::state::{JobId, Opening, Purpose, SessionState, Wish};
+pub use frame_work::FrameWork;
+use link::{Link, News, Pick, Picked, Place};
+
+/// Time spent on news in one frame; the rest waits for the next, so that a flood cannot stop the drawing.
+const NEWS_BUDGET: Duration = Duration::from_millis(4);
 
 /// Opens the window and returns when it is closed.
 ///
@@ -30,38 +49,43 @@ pub fn run(
     settings: Settings,
     unlock: Unlock,
 ) -> Result<(), Failure> {
-    let connection = runtime.block_on(Connection::open(dirs, settings, unlock))?;
-    if matches!(connection, Connection::There(_)) {
+    let started = Instant::now();
+    if runtime.block_on(Connection::is_open_elsewhere(&dirs)) {
         return Err(Failure::new(
             FailureKind::Locked,
             "Satchel is open already for these documents",
         )
         .with_hint("Use the open window, or wait for the command that is running."));
     }
-    let connection = Arc::new(connection);
-    let opened = Arc::clone(&connection);
+    let place = Place {
+        dirs,
+        settings,
+        unlock,
+    };
     let handle = runtime.handle().clone();
     let options = eframe::NativeOptions {
         viewport: egui::ViewportBuilder::default()
             .with_title("Satchel")
             .with_app_id("satchel")
-            .with_inner_size([1080.0, 720.0])
-            .with_min_inner_size([480.0, 360.0]),
+            .with_inner_size([1180.0, 780.0])
+            .with_min_inner_size([560.0, 420.0]),
         ..eframe::NativeOptions::default()
     };
+    let left = Arc::new(std::sync::Mutex::new(None));
+    let leaving = Arc::clone(&left);
     let shown = eframe::run_native(
         "satchel",
         options,
         Box::new(move |creation| {
-            theme::apply(&creation.egui_ctx);
-            Ok(Box::new(Window::new(
-                opened,
-                handle,
-                creation.egui_ctx.clone(),
-            )))
+            let mut window = Window::new(&creation.egui_ctx, handle, place);
+            window.adapter = adapter(creation);
+            window.started = Some(started);
+            window.leaving = Some(leaving);
+            Ok(Box::new(window))
         }),
     );
-    if let Ok(connection) = Arc::try_unwrap(connection) {
+    let connection = left.lock().ok().and_then(|mut left| left.take());
+    if let Some(connection) = connection.and_then(Arc::into_inner) {
         runtime.block_on(connection.close());
     }
     shown.map_err(|error| {
@@ -70,170 +94,362 @@ pub fn run(
     })
 }
 
-/// The window's memory: state to draw, fields being typed into, and the way to the backend.
-struct Window {
-    state: SessionState,
-    input: Input,
-    link: Link,
+/// What draws the window, in words.
+fn adapter(creation: &eframe::CreationContext<'_>) -> Option<String> {
+    let info = creation.wgpu_render_state.as_ref()?.adapter.get_info();
+    Some(format!(
+        "{} ({}, {:?})",
+        info.name, info.backend, info.device_type
+    ))
 }
 
-/// Fields being typed into.
-struct Input {
+/// The screens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Screen {
+    /// Ask and read answers.
+    #[default]
+    Chat,
+    /// Find passages.
+    Search,
+    /// Documents in the workspace.
+    Library,
+    /// Models, index and devices.
+    Models,
+    /// Settings.
+    Settings,
+}
+
+/// The window's memory: state to draw, fields being typed into, and the way to the backend.
+pub struct Window {
+    state: SessionState,
+    saved: AppState,
+    view: View,
+    link: Link,
+    adapter: Option<String>,
+    work: FrameWork,
+    started: Option<Instant>,
+    leaving: Option<Arc<std::sync::Mutex<Option<Arc<Connection>>>>>,
+}
+
+/// What only concerns the drawing: fields being typed into, what is open, what is laid out.
+#[derive(Default)]
+struct View {
+    screen: Screen,
     question: String,
     path: String,
-    /// Not drawn yet: the first frame puts the caret into the question.
-    is_new: bool,
+    model_path: String,
+    chat: chat_ui::ChatView,
+    document: document_ui::DocumentView,
+    /// The field that gets the caret in the next frame.
+    focus: Option<Field>,
+    passphrase: Option<Prompt>,
+    settings: settings_ui::Draft,
+    /// What is about to be removed, until it is confirmed.
+    removing: Option<Removal>,
+    renaming: Option<(String, String)>,
 }
 
-/// The way to the backend; never blocks.
-struct Link {
-    connection: Arc<Connection>,
-    runtime: tokio::runtime::Handle,
-    context: egui::Context,
-    sender: Sender<Event>,
-    events: Receiver<Event>,
-    running: Option<AbortHandle>,
+/// Fields that can be given the caret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Question,
+    Search,
+    Path,
+}
+
+/// A passphrase that is asked for.
+struct Prompt {
+    words: String,
+    typed: String,
+    reply: Sender<Option<Passphrase>>,
+}
+
+/// Something that is about to be removed.
+struct Removal {
+    /// What, for the question.
+    what: String,
+    command: Command,
+    /// The open chat goes with it.
+    closes_chat: bool,
 }
 
 impl Window {
-    fn new(
-        connection: Arc<Connection>,
+    /// A window on the documents in `dirs`, which are opened in the background.
+    #[must_use]
+    pub fn open(
+        context: &egui::Context,
         runtime: tokio::runtime::Handle,
-        context: egui::Context,
+        dirs: DataDirs,
+        settings: Settings,
+        unlock: Unlock,
     ) -> Self {
-        let (sender, events) = channel();
-        let mut state = SessionState::default();
-        for notice in connection.opening_notices() {
-            state.say(notice.clone());
-        }
-        let link = Link {
-            connection,
-            runtime,
+        Self::new(
             context,
-            sender,
-            events,
-            running: None,
-        };
-        let mut window = Self {
-            state,
-            input: Input {
-                question: String::new(),
-                path: String::new(),
-                is_new: true,
+            runtime,
+            Place {
+                dirs,
+                settings,
+                unlock,
             },
-            link,
-        };
-        window.send("Looking at the workspace", Command::Status);
-        window
+        )
     }
 
-    /// Sends a command; a running one is cancelled, as its stream is dropped.
-    fn send(&mut self, what: &str, command: Command) {
-        self.state.begin(what);
-        self.link.submit(command);
+    fn new(context: &egui::Context, runtime: tokio::runtime::Handle, place: Place) -> Self {
+        // Read before the first frame: a window that changes its colours after opening flickers.
+        let saved = AppState::load(&AppState::file(&place.dirs.state));
+        theme::install(context);
+        theme::apply(context, &saved);
+        Self {
+            state: SessionState::default(),
+            saved,
+            view: View {
+                focus: Some(Field::Question),
+                ..View::default()
+            },
+            link: Link::open(place, runtime, context.clone()),
+            adapter: None,
+            work: FrameWork::default(),
+            started: None,
+            leaving: None,
+        }
     }
 
-    fn ask(&mut self) {
-        let question = self.input.question.trim().to_owned();
-        if !question.is_empty() {
-            self.state.question.clone_from(&question);
-            self.state.answer.clear();
-            self.state.citations.clear();
-            self.state.unsupported.clear();
-            let thread = self.state.thread.clone();
-            self.send("Answering", Command::Ask { question, thread });
+    /// Whether nothing is going on: no command on its way, and the workspace is open.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state.opening, Opening::Done) && self.state.jobs.is_empty()
+    }
+
+    /// What the last frames cost.
+    pub fn frame_work(&mut self) -> &mut FrameWork {
+        &mut self.work
+    }
+
+    fn send(&mut self, purpose: Purpose, title: &str, command: Command) {
+        let job = self.state.begin(purpose, title);
+        self.link.send(job, command);
+    }
+
+    fn wish(&mut self, wishes: Vec<Wish>) {
+        for wish in wishes {
+            self.send(wish.purpose, "", wish.command);
+        }
+    }
+
+    fn ask(&mut self, question: &str) {
+        if let Some((job, command)) = self.state.ask(question) {
+            self.view.question.clear();
+            self.view.chat.follow();
+            self.view.screen = Screen::Chat;
+            self.link.send(job, command);
         }
     }
 
     fn search(&mut self) {
-        let query = self.input.question.trim().to_owned();
-        if !query.is_empty() {
-            self.state.question.clone_from(&query);
-            self.send(
-                "Searching",
-                Command::Search {
-                    query,
-                    limit: 20,
-                    mode: SearchMode::Hybrid,
-                },
-            );
+        let (replaced, started) = self.state.search();
+        if let Some(replaced) = replaced {
+            self.link.drop_job(replaced);
         }
+        if let Some((job, command)) = started {
+            self.link.send(job, command);
+        }
+    }
+
+    fn read(&mut self, reference: &str) {
+        let (job, command) = self.state.read(reference);
+        self.link.send(job, command);
     }
 
     fn import(&mut self, paths: Vec<PathBuf>) {
+        let title = match paths.as_slice() {
+            [one] => format!("Importing {}", one.display()),
+            several => format!("Importing {} files and folders", several.len()),
+        };
+        let command = Command::Import {
+            paths,
+            prune: false,
+            skip_embeddings: false,
+        };
+        self.send(Purpose::Import, &title, command);
+    }
+
+    /// Imports what was typed: `~` is the home folder, and quotation marks around it are left off.
+    fn import_typed(&mut self) {
+        let typed = std::mem::take(&mut self.view.path);
+        if let Some(path) = typed_path(&typed) {
+            self.import(vec![path]);
+        }
+    }
+
+    fn import_model(&mut self, path: PathBuf) {
+        let command = Command::ImportModel {
+            path,
+            quantisation: "q8_0".to_owned(),
+        };
+        self.send(Purpose::Model, "Preparing the model", command);
+    }
+
+    fn change_setting(&mut self, name: &str, value: String) {
+        let changes = vec![(name.to_owned(), value)];
         self.send(
-            "Importing",
-            Command::Import {
-                paths,
-                prune: false,
-                skip_embeddings: false,
-            },
+            Purpose::Change,
+            "Changing a setting",
+            Command::ChangeSettings { changes },
         );
     }
 
-    fn stop(&mut self) {
-        self.link.cancel();
-        self.state.busy = None;
-        self.state.say("Stopped.");
+    fn stop(&mut self, job: JobId) {
+        self.link.stop(job);
+    }
+
+    fn new_chat(&mut self) {
+        self.state.chat = Default::default();
+        self.view.chat = Default::default();
+        self.view.screen = Screen::Chat;
+        self.view.focus = Some(Field::Question);
+    }
+
+    fn show(&mut self, screen: Screen) {
+        self.view.screen = screen;
+        self.view.focus = match screen {
+            Screen::Chat => Some(Field::Question),
+            Screen::Search => Some(Field::Search),
+            Screen::Library => Some(Field::Path),
+            _ => None,
+        };
+    }
+
+    fn take_in(&mut self, news: News) {
+        match news {
+            News::Opened(Ok(connection)) => {
+                for notice in connection.opening_notices() {
+                    self.state.say(notice.clone(), false);
+                }
+                self.link.opened(connection);
+                let wishes = self.state.opened();
+                self.wish(wishes);
+            }
+            News::Opened(Err(failure)) => self.state.opening = Opening::Failed(failure),
+            News::Passphrase { prompt, reply } => {
+                self.view.passphrase = Some(Prompt {
+                    words: prompt,
+                    typed: String::new(),
+                    reply,
+                });
+            }
+            News::Event(job, event) => {
+                let wishes = self.state.apply(job, event);
+                self.wish(wishes);
+            }
+            News::Started(..) => {}
+            News::Picked(Picked::Paths(paths)) => self.import(paths),
+            News::Picked(Picked::Model(path)) => self.import_model(path),
+            News::Picked(Picked::NoDialog) => self.state.say(
+                "This desktop shows no file dialog (it needs xdg-desktop-portal). Type or paste a path, or drop files here.",
+                false,
+            ),
+        }
+    }
+
+    fn pick(&mut self, what: Pick) {
+        self.link.pick(what);
     }
 }
 
-impl Link {
-    fn submit(&mut self, command: Command) {
-        self.cancel();
-        let (connection, sender, context) = (
-            Arc::clone(&self.connection),
-            self.sender.clone(),
-            self.context.clone(),
-        );
-        let task = self.runtime.spawn(async move {
-            match connection.submit(command).await {
-                Ok(mut events) => {
-                    while let Some(event) = events.next().await {
-                        // The window is gone when nobody receives.
-                        drop(sender.send(event));
-                        context.request_repaint();
-                    }
-                }
-                Err(failure) => {
-                    drop(sender.send(Event::Failed(failure)));
-                    context.request_repaint();
-                }
-            }
-        });
-        self.running = Some(task.abort_handle());
+/// A path as people type or paste it; relative ones are taken from the home folder.
+fn typed_path(typed: &str) -> Option<PathBuf> {
+    let typed = typed.trim().trim_matches(['"', '\'']);
+    let typed = typed.strip_prefix("file://").unwrap_or(typed);
+    if typed.is_empty() {
+        return None;
     }
-
-    fn cancel(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.abort();
-        }
-        // What the cancelled command still said belongs to nobody.
-        while self.events.try_recv().is_ok() {}
-    }
+    let home = directories::BaseDirs::new().map(|dirs| dirs.home_dir().to_path_buf());
+    let below_home = typed.strip_prefix("~/").or((typed == "~").then_some(""));
+    Some(match (home, below_home) {
+        (Some(home), Some(rest)) => home.join(rest),
+        (Some(home), None) => home.join(typed),
+        (None, _) => PathBuf::from(typed),
+    })
 }
 
 impl eframe::App for Window {
     fn logic(&mut self, context: &egui::Context, _frame: &mut eframe::Frame) {
-        while let Ok(event) = self.link.events.try_recv() {
-            if self.state.apply(event) {
-                self.link.running = None;
+        self.work.begin();
+        let deadline = Instant::now() + NEWS_BUDGET;
+        while let Some(news) = self.link.next() {
+            self.take_in(news);
+            if Instant::now() > deadline {
+                context.request_repaint();
+                break;
             }
         }
         let dropped: Vec<PathBuf> = context.input(|input| {
-            input
-                .raw
-                .dropped_files
-                .iter()
-                .map(|file| file.path().to_path_buf())
-                .collect()
+            let files = &input.raw.dropped_files;
+            files.iter().map(|file| file.path().to_path_buf()).collect()
         });
-        if !dropped.is_empty() {
+        if !dropped.is_empty() && matches!(self.state.opening, Opening::Done) {
+            self.show(Screen::Library);
             self.import(dropped);
         }
+        self.work.end_logic();
     }
 
     fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
+        self.work.begin();
         shell::shell_ui(self, ui);
+        self.work.end_frame();
+        // Nothing here opens an address; should a part of the window ever ask for it, it is not done.
+        ui.ctx().output_mut(|output| {
+            output
+                .commands
+                .retain(|command| !matches!(command, egui::OutputCommand::OpenUrl(_)));
+        });
+        if let Some(started) = self.started.take() {
+            tracing::info!(
+                elapsed_ms = started.elapsed().as_millis() as u64,
+                "the window takes input"
+            );
+        }
+    }
+
+    fn on_exit(&mut self) {
+        let connection = self.link.close();
+        if let Some(leaving) = &self.leaving
+            && let Ok(mut place) = leaving.lock()
+        {
+            *place = connection;
+        }
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // A thread may be waiting for the passphrase.
+        if let Some(prompt) = self.view.passphrase.take() {
+            drop(prompt.reply.send(None));
+        }
+        drop(self.link.close());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_taken_as_people_type_them() {
+        let home = directories::BaseDirs::new()
+            .unwrap()
+            .home_dir()
+            .to_path_buf();
+        assert_eq!(typed_path("  "), None);
+        assert_eq!(
+            typed_path("\"/tmp/my papers\""),
+            Some("/tmp/my papers".into())
+        );
+        assert_eq!(typed_path("~/papers"), Some(home.join("papers")));
+        assert_eq!(typed_path("~"), Some(home.join("")));
+        assert_eq!(typed_path("papers"), Some(home.join("papers")));
+        assert_eq!(typed_path("file:///tmp/a"), Some("/tmp/a".into()));
     }
 }

@@ -1,147 +1,377 @@
-//! The one screen of the first window: import above, question and passages in the middle, state below.
+//! The frame of the window: navigation on the left, a screen in the middle, the open document on the right,
+//! running work and messages below.
+//!
+//! Decides only what is shown where. Start at [`shell_ui`].
 
-use std::path::PathBuf;
+use eframe::egui::{self, Key, KeyboardShortcut, Modifiers, RichText};
 
-use eframe::egui;
+use super::{
+    Field, Pick, Removal, Screen, Window, chat_ui, document_ui, library_ui, model_ui, search_ui,
+    settings_ui, theme, unlock_ui,
+};
+use crate::message::Command;
+use crate::state::saved::ZOOM;
+use crate::state::{JobId, Opening, Purpose, words};
 
-use super::{Window, theme};
-use crate::message::{Citation, Origin};
+/// The screens with their names and shortcuts.
+const SCREENS: [(Screen, &str, Key); 5] = [
+    (Screen::Chat, "Chat", Key::Num1),
+    (Screen::Search, "Search", Key::Num2),
+    (Screen::Library, "Documents", Key::Num3),
+    (Screen::Models, "Models & devices", Key::Num4),
+    (Screen::Settings, "Settings", Key::Num5),
+];
 
 /// Draws the window and turns clicks and keys into commands.
 pub(super) fn shell_ui(window: &mut Window, ui: &mut egui::Ui) {
-    egui::Panel::bottom("state").show(ui, |ui| state_ui(window, ui));
-    egui::Panel::top("import").show(ui, |ui| import_ui(window, ui));
-    egui::CentralPanel::default().show(ui, |ui| {
-        ui.set_max_width(theme::COLUMN.min(ui.available_width()));
-        question_ui(window, ui);
-        ui.add_space(theme::GAP);
-        egui::ScrollArea::vertical()
-            .auto_shrink(false)
-            .show(ui, |ui| answer_ui(window, ui));
-    });
-}
-
-fn import_ui(window: &mut Window, ui: &mut egui::Ui) {
-    ui.add_space(theme::GAP / 2.0);
-    ui.horizontal(|ui| {
-        ui.heading("Satchel");
-        ui.add_space(theme::GAP);
-        let width = (ui.available_width() - 90.0).max(80.0);
-        let field = egui::TextEdit::singleline(&mut window.input.path)
-            .hint_text("Folder or file to import, or drop it here")
-            .desired_width(width);
-        let entered =
-            ui.add(field).lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
-        if (ui.button("Import").clicked() || entered) && !window.input.path.trim().is_empty() {
-            let path = PathBuf::from(window.input.path.trim());
-            window.input.path.clear();
-            window.import(vec![path]);
-        }
-    });
-    ui.add_space(theme::GAP / 2.0);
-}
-
-fn question_ui(window: &mut Window, ui: &mut egui::Ui) {
-    ui.add_space(theme::GAP);
-    let field = egui::TextEdit::singleline(&mut window.input.question)
-        .hint_text("Ask your documents")
-        .desired_width(f32::INFINITY)
-        .margin(egui::Margin::symmetric(10, 8));
-    let field = ui.add(field);
-    if std::mem::take(&mut window.input.is_new) {
-        field.request_focus();
+    if window.view.passphrase.is_some() {
+        egui::CentralPanel::default().show(ui, |ui| unlock_ui::passphrase_ui(window, ui));
+        return;
     }
-    let entered = field.lost_focus() && ui.input(|input| input.key_pressed(egui::Key::Enter));
-    ui.horizontal(|ui| {
-        if ui.button("Ask").clicked() || entered {
-            window.ask();
+    if let Opening::Failed(failure) = &window.state.opening {
+        let failure = failure.clone();
+        egui::CentralPanel::default().show(ui, |ui| unlock_ui::failure_ui(window, ui, &failure));
+        return;
+    }
+    keys(window, ui);
+    remember_zoom(window, ui);
+    egui::Panel::bottom("work")
+        .show_separator_line(true)
+        .show(ui, |ui| work_ui(window, ui));
+    egui::Panel::left("navigation")
+        .resizable(false)
+        .exact_size(theme::NAVIGATION)
+        .frame(
+            egui::Frame::side_top_panel(ui.style())
+                .fill(theme::palette(ui).card)
+                .inner_margin(egui::Margin::same(10)),
+        )
+        .show(ui, |ui| navigation_ui(window, ui));
+    let narrow = ui.ctx().content_rect().width() < theme::NARROW;
+    if window.state.reader.is_some() {
+        if narrow {
+            egui::CentralPanel::default().show(ui, |ui| document_ui::document_ui(window, ui));
+            removal_ui(window, ui);
+            return;
         }
-        if ui.button("Search").clicked() {
-            window.search();
-        }
-        if window.state.busy.is_some() && ui.button("Stop").clicked() {
-            window.stop();
-        }
+        egui::Panel::right("document")
+            .resizable(true)
+            .default_size(430.0)
+            .size_range(300.0..=900.0)
+            .show(ui, |ui| document_ui::document_ui(window, ui));
+    }
+    egui::CentralPanel::default().show(ui, |ui| match window.view.screen {
+        Screen::Chat => chat_ui::chat_ui(window, ui),
+        Screen::Search => search_ui::search_ui(window, ui),
+        Screen::Library => library_ui::library_ui(window, ui),
+        Screen::Models => model_ui::model_ui(window, ui),
+        Screen::Settings => settings_ui::settings_ui(window, ui),
     });
+    removal_ui(window, ui);
 }
 
-fn answer_ui(window: &Window, ui: &mut egui::Ui) {
-    let state = &window.state;
-    let empty = state
+fn keys(window: &mut Window, ui: &mut egui::Ui) {
+    let pressed = |ui: &mut egui::Ui, modifiers, key| {
+        ui.input_mut(|input| input.consume_shortcut(&KeyboardShortcut::new(modifiers, key)))
+    };
+    for (screen, _, key) in SCREENS {
+        if pressed(ui, Modifiers::COMMAND, key) {
+            window.show(screen);
+        }
+    }
+    if pressed(ui, Modifiers::COMMAND, Key::N) {
+        window.new_chat();
+    }
+    if pressed(ui, Modifiers::COMMAND, Key::K) || pressed(ui, Modifiers::COMMAND, Key::F) {
+        window.show(Screen::Search);
+    }
+    if pressed(ui, Modifiers::COMMAND, Key::O) {
+        window.show(Screen::Library);
+        window.pick(Pick::Folder);
+    }
+    if ui.input(|input| input.key_pressed(Key::Escape)) {
+        escape(window);
+    }
+}
+
+/// The keys for larger and smaller are egui's own; what they chose is kept.
+fn remember_zoom(window: &mut Window, ui: &egui::Ui) {
+    let zoom = ui.ctx().zoom_factor();
+    if (zoom - window.saved.zoom).abs() > 0.001 && ZOOM.contains(&zoom) {
+        window.saved.zoom = zoom;
+        window.link.save(&window.saved);
+    }
+}
+
+/// One step back: what is asked, then the open document, then the answer that is being written.
+fn escape(window: &mut Window) {
+    if window.view.removing.take().is_some() || window.view.renaming.take().is_some() {
+        return;
+    }
+    if window.state.reader.take().is_some() {
+        window.view.document = Default::default();
+    } else if let Some(job) = window.state.chat.running() {
+        window.stop(job);
+    }
+}
+
+fn navigation_ui(window: &mut Window, ui: &mut egui::Ui) {
+    let name = window
+        .state
         .status
         .as_ref()
-        .is_some_and(|status| status.coverage.documents == 0);
-    if empty && state.question.is_empty() {
-        ui.label("There are no documents yet. Import a folder, then ask.");
+        .map_or("Opening …", |status| status.name.as_str());
+    ui.label(RichText::new("Satchel").heading().strong());
+    ui.label(theme::small(name));
+    ui.add_space(theme::GAP / 2.0);
+    let width = ui.available_width();
+    let new = theme::primary(ui, "New chat").min_size(egui::vec2(width, 0.0));
+    if ui.add(new).on_hover_text("Ctrl+N").clicked() {
+        window.new_chat();
     }
-    if !state.question.is_empty() {
-        ui.label(egui::RichText::new(&state.question).strong());
-    }
-    if !state.answer.is_empty() {
-        ui.add_space(theme::GAP / 2.0);
-        // Plain text: nothing that a model writes is interpreted.
-        ui.label(&state.answer);
-    }
-    if !state.unsupported.is_empty() {
-        ui.add_space(theme::GAP / 2.0);
-        ui.label(egui::RichText::new("Careful: the passages do not bear this out:").strong());
-        for sentence in &state.unsupported {
-            ui.label(sentence);
+    ui.add_space(theme::GAP / 2.0);
+    for (index, (screen, name, _)) in SCREENS.into_iter().enumerate() {
+        let chosen = window.view.screen == screen;
+        if entry(ui, chosen, name)
+            .on_hover_text(format!("Ctrl+{}", index + 1))
+            .clicked()
+        {
+            window.show(screen);
         }
     }
-    for (index, citation) in state.citations.iter().enumerate() {
-        ui.add_space(theme::GAP);
-        citation_ui(index, citation, ui);
+    ui.add_space(theme::GAP);
+    if !window.state.threads.is_empty() {
+        ui.label(theme::small("Chats"));
+    }
+    egui::ScrollArea::vertical()
+        .auto_shrink(false)
+        .show(ui, |ui| threads_ui(window, ui));
+}
+
+fn entry(ui: &mut egui::Ui, chosen: bool, text: &str) -> egui::Response {
+    // What grows after the text keeps it to the left.
+    let button = egui::Button::selectable(chosen, (text, egui::Atom::grow()))
+        .truncate()
+        .min_size(egui::vec2(ui.available_width(), 26.0));
+    ui.add(button)
+}
+
+/// The chats, newest first; only the visible ones are drawn.
+fn threads_ui(window: &mut Window, ui: &mut egui::Ui) {
+    let mut open = None;
+    let mut remove = None;
+    for (index, thread) in window.state.threads.iter().enumerate() {
+        let place = egui::Rect::from_min_size(ui.cursor().min, egui::vec2(10.0, 26.0));
+        if !ui.is_rect_visible(place) {
+            ui.allocate_space(egui::vec2(10.0, 26.0));
+            continue;
+        }
+        let chosen = window.state.chat.thread.as_ref() == Some(&thread.id);
+        let response = entry(ui, chosen, &thread.title);
+        if response.clicked() {
+            open = Some(index);
+        }
+        response.context_menu(|ui| {
+            if ui.button("Rename …").clicked() {
+                window.view.renaming = Some((thread.id.clone(), thread.title.clone()));
+                ui.close();
+            }
+            if ui.button("Remove …").clicked() {
+                remove = Some(Removal {
+                    what: format!("the chat “{}”", thread.title),
+                    command: Command::RemoveThread {
+                        thread: thread.id.clone(),
+                    },
+                    closes_chat: chosen,
+                });
+                ui.close();
+            }
+        });
+    }
+    if let Some(index) = open {
+        let thread = window.state.threads[index].clone();
+        if let Some(running) = window.state.chat.running() {
+            // Its answer is kept as far as it has come.
+            window.stop(running);
+        }
+        let (job, command) = window.state.open_thread(&thread);
+        window.link.send(job, command);
+        window.view.chat = Default::default();
+        window.view.screen = Screen::Chat;
+        window.view.focus = Some(Field::Question);
+    }
+    if remove.is_some() {
+        window.view.removing = remove;
     }
 }
 
-fn citation_ui(index: usize, citation: &Citation, ui: &mut egui::Ui) {
-    egui::Frame::group(ui.style()).show(ui, |ui| {
-        ui.set_width(ui.available_width());
-        let mark = if citation.mark.is_empty() {
-            format!("{}", index + 1)
-        } else {
-            citation.mark.clone()
-        };
-        ui.horizontal_wrapped(|ui| {
-            ui.label(egui::RichText::new(mark).strong());
-            ui.label(egui::RichText::new(citation.place()).weak());
+/// Running work and messages.
+fn work_ui(window: &mut Window, ui: &mut egui::Ui) {
+    ui.add_space(4.0);
+    notices_ui(window, ui);
+    let mut stop: Option<JobId> = None;
+    for (id, job) in window.state.shown_jobs() {
+        ui.horizontal(|ui| {
+            ui.spinner();
+            let stopped = ui.button("Stop").clicked();
+            if stopped {
+                stop = Some(id);
+            }
+            match &job.progress {
+                Some(step) if step.total > 0 => {
+                    ui.add(
+                        egui::ProgressBar::new(step.done as f32 / step.total as f32)
+                            .desired_width(180.0)
+                            .text(format!("{} of {}", step.done, step.total)),
+                    );
+                    let left = step.eta_ms.map_or_else(String::new, time_left);
+                    ui.add(egui::Label::new(format!("{}{left}", step.stage.label())).truncate());
+                }
+                _ => {
+                    ui.add(egui::Label::new(&job.title).truncate());
+                }
+            }
         });
-        let quoted = citation.origin != Origin::Search;
-        let text = if quoted {
-            format!("“{}”", citation.quote)
+    }
+    if let Some(job) = stop {
+        window.stop(job);
+    }
+    let line = window.state.status.as_ref().map_or_else(
+        || "Opening the workspace …".to_owned(),
+        |status| status.coverage.in_stock(),
+    );
+    ui.add(egui::Label::new(theme::small(line)).truncate());
+    ui.add_space(3.0);
+}
+
+fn notices_ui(window: &mut Window, ui: &mut egui::Ui) {
+    let mut dismissed = None;
+    for (index, notice) in window.state.notices.iter().enumerate() {
+        let palette = theme::palette(ui);
+        let colour = if notice.is_problem {
+            palette.problem
         } else {
-            citation.quote.clone()
+            palette.accent
         };
-        ui.label(text);
+        ui.horizontal_top(|ui| {
+            let (bar, _) = ui.allocate_exact_size(egui::vec2(4.0, 18.0), egui::Sense::hover());
+            ui.painter().rect_filled(bar, 2.0, colour);
+            ui.scope(|ui| {
+                ui.set_max_width(ui.available_width() - 90.0);
+                ui.add(egui::Label::new(&notice.text).wrap());
+            });
+            if ui
+                .small_button("Dismiss")
+                .on_hover_text("Hide this message")
+                .clicked()
+            {
+                dismissed = Some(index);
+            }
+        });
+    }
+    if let Some(index) = dismissed {
+        window.state.notices.remove(index);
+    }
+}
+
+fn time_left(ms: u64) -> String {
+    match ms / 1000 {
+        0..=1 => String::new(),
+        seconds @ 2..=90 => format!(", {seconds} s left"),
+        seconds => format!(", {} min left", seconds.div_ceil(60)),
+    }
+}
+
+/// Asks before something is removed, and for a new title.
+fn removal_ui(window: &mut Window, ui: &mut egui::Ui) {
+    if let Some(removal) = &window.view.removing {
+        let what = removal.what.clone();
+        let mut decision = None;
+        let modal = egui::Modal::new(egui::Id::unique("remove")).show(ui.ctx(), |ui| {
+            ui.set_max_width(420.0);
+            ui.label(RichText::new(format!("Remove {what}?")).strong());
+            ui.label("This cannot be undone.");
+            ui.add_space(theme::GAP / 2.0);
+            ui.horizontal(|ui| {
+                if ui.add(theme::primary(ui, "Remove")).clicked() {
+                    decision = Some(true);
+                }
+                if ui.button("Keep").clicked() {
+                    decision = Some(false);
+                }
+            });
+        });
+        if modal.should_close() {
+            decision = Some(false);
+        }
+        if let Some(confirmed) = decision
+            && let Some(removal) = window.view.removing.take()
+            && confirmed
+        {
+            if removal.closes_chat {
+                window.new_chat();
+            }
+            window.send(Purpose::Change, "Removing", removal.command);
+        }
+    }
+    rename_ui(window, ui);
+}
+
+fn rename_ui(window: &mut Window, ui: &mut egui::Ui) {
+    let Some((_, title)) = &mut window.view.renaming else {
+        return;
+    };
+    let mut decision = None;
+    let modal = egui::Modal::new(egui::Id::unique("rename")).show(ui.ctx(), |ui| {
+        ui.set_max_width(420.0);
+        let label = ui.label(RichText::new("Title of the chat").strong());
+        let field = ui.text_edit_singleline(title).labelled_by(label.id);
+        if !field.has_focus() && !field.lost_focus() {
+            field.request_focus();
+        }
+        let entered = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+        ui.add_space(theme::GAP / 2.0);
+        ui.horizontal(|ui| {
+            if ui.add(theme::primary(ui, "Rename")).clicked() || entered {
+                decision = Some(true);
+            }
+            if ui.button("Cancel").clicked() {
+                decision = Some(false);
+            }
+        });
+    });
+    if modal.should_close() && decision.is_none() {
+        decision = Some(false);
+    }
+    if let Some(confirmed) = decision
+        && let Some((thread, title)) = window.view.renaming.take()
+        && confirmed
+    {
+        let command = Command::RenameThread { thread, title };
+        window.send(Purpose::Change, "Renaming", command);
+    }
+}
+
+/// A failure in the place of what it kept from being shown.
+pub(super) fn failure_ui(ui: &mut egui::Ui, failure: &crate::message::Failure) {
+    let colour = theme::palette(ui).problem;
+    theme::card(ui).show(ui, |ui| {
+        ui.set_width(ui.available_width());
+        ui.horizontal_top(|ui| {
+            ui.label(RichText::new("!").strong().color(colour));
+            ui.add(egui::Label::new(words(failure)).wrap());
+        });
     });
 }
 
-fn state_ui(window: &Window, ui: &mut egui::Ui) {
-    ui.add_space(theme::GAP / 3.0);
-    if let Some((what, progress)) = &window.state.busy {
-        ui.horizontal(|ui| match progress {
-            Some(step) if step.total > 0 => {
-                ui.label(step.stage.label());
-                let part = step.done as f32 / step.total as f32;
-                ui.add(
-                    egui::ProgressBar::new(part)
-                        .desired_width(220.0)
-                        .text(format!("{} of {}", step.done, step.total)),
-                );
-            }
-            _ => {
-                ui.label(format!("{what} …"));
-            }
-        });
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_rounded_to_what_matters() {
+        assert_eq!(time_left(900), "");
+        assert_eq!(time_left(42_000), ", 42 s left");
+        assert_eq!(time_left(100_000), ", 2 min left");
     }
-    if let Some(last) = window.state.messages.last() {
-        ui.label(last);
-    }
-    let line = window.state.status.as_ref().map_or_else(
-        || "Opening …".to_owned(),
-        |status| status.coverage.in_stock(),
-    );
-    ui.label(egui::RichText::new(line).weak().small());
-    ui.add_space(theme::GAP / 3.0);
 }

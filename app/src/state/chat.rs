@@ -1,0 +1,288 @@
+//! The open chat as the window shows it: questions, answers as they come, and their sources.
+//!
+//! Pure. Start at [`Chat::begin`].
+
+use super::JobId;
+use crate::message::{
+    AnswerReport, Citation, Failure, StoredCitation, ThreadReport, ThreadSummary, Usage,
+};
+
+/// The open chat.
+#[derive(Debug, Default)]
+pub struct Chat {
+    /// Its id; `None` until the first answer has been kept.
+    pub thread: Option<String>,
+    /// Its title; empty for a new one.
+    pub title: String,
+    /// Questions with their answers, oldest first.
+    pub turns: Vec<Turn>,
+    /// It is being read.
+    pub loading: Option<JobId>,
+    /// Why it cannot be shown.
+    pub failure: Option<Failure>,
+}
+
+/// A question and what came of it.
+#[derive(Debug)]
+pub struct Turn {
+    /// As asked.
+    pub question: String,
+    /// The answer as far as it has come; Markdown.
+    pub answer: String,
+    /// Grows when `answer` was replaced; what is added at its end leaves it.
+    pub edition: u64,
+    /// Where it comes from.
+    pub sources: Vec<Source>,
+    /// Sentences that no passage bears out.
+    pub unsupported: Vec<String>,
+    /// How far it is.
+    pub stage: TurnStage,
+    /// What was searched for, where that differs from the question.
+    pub searched_for: Option<String>,
+    /// How much was searched.
+    pub coverage: Option<String>,
+    /// Model and times, where one was used.
+    pub model: Option<(String, Option<Usage>)>,
+}
+
+/// How far an answer is.
+#[derive(Debug, PartialEq)]
+pub enum TurnStage {
+    /// Passages are looked for, or read by the model.
+    Reading(JobId),
+    /// The model writes.
+    Writing(JobId),
+    /// It is complete.
+    Done,
+    /// The user stopped it.
+    Stopped,
+    /// It reached its longest.
+    Cut,
+    /// The documents do not hold it.
+    Refused,
+    /// It failed.
+    Failed(Failure),
+}
+
+/// A passage that an answer is based on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The mark in the answer, for example `S1`; empty where there is none.
+    pub mark: String,
+    /// Document, page, headings.
+    pub place: String,
+    /// What opens it; `None` when the document is gone.
+    pub reference: Option<String>,
+    /// The exact words.
+    pub quote: String,
+    /// The text there has changed since.
+    pub changed: bool,
+}
+
+impl From<&Citation> for Source {
+    fn from(citation: &Citation) -> Self {
+        Self {
+            mark: citation.mark.clone(),
+            place: citation.place(),
+            reference: Some(citation.reference()),
+            quote: citation.quote.clone(),
+            changed: false,
+        }
+    }
+}
+
+impl From<&StoredCitation> for Source {
+    fn from(citation: &StoredCitation) -> Self {
+        Self {
+            mark: citation.mark.clone(),
+            place: citation.place.clone(),
+            reference: citation.reference.clone(),
+            quote: citation.quote.clone(),
+            changed: citation.changed,
+        }
+    }
+}
+
+impl Turn {
+    fn new(question: &str, stage: TurnStage) -> Self {
+        Self {
+            question: question.to_owned(),
+            answer: String::new(),
+            edition: 0,
+            sources: Vec::new(),
+            unsupported: Vec::new(),
+            stage,
+            searched_for: None,
+            coverage: None,
+            model: None,
+        }
+    }
+
+    fn set_answer(&mut self, text: String) {
+        self.answer = text;
+        self.edition += 1;
+    }
+
+    fn job(&self) -> Option<JobId> {
+        match self.stage {
+            TurnStage::Reading(job) | TurnStage::Writing(job) => Some(job),
+            _ => None,
+        }
+    }
+}
+
+impl Chat {
+    pub(super) fn opening(job: JobId, thread: &ThreadSummary) -> Self {
+        Self {
+            thread: Some(thread.id.clone()),
+            title: thread.title.clone(),
+            loading: Some(job),
+            ..Self::default()
+        }
+    }
+
+    /// The job of the answer that is being made.
+    #[must_use]
+    pub fn running(&self) -> Option<JobId> {
+        self.turns.last().and_then(Turn::job)
+    }
+
+    pub(super) fn begin(&mut self, job: JobId, question: &str) {
+        self.failure = None;
+        self.turns
+            .push(Turn::new(question, TurnStage::Reading(job)));
+    }
+
+    /// The last turn, if it belongs to this job: the chat may have been changed meanwhile.
+    fn turn_of(&mut self, job: JobId) -> Option<&mut Turn> {
+        self.turns.last_mut().filter(|turn| turn.job() == Some(job))
+    }
+
+    pub(super) fn passages(&mut self, job: JobId, passages: Vec<Citation>) {
+        if let Some(turn) = self.turn_of(job) {
+            turn.sources = passages.iter().map(Source::from).collect();
+        }
+    }
+
+    pub(super) fn piece(&mut self, job: JobId, piece: &str) {
+        if let Some(turn) = self.turn_of(job) {
+            turn.stage = TurnStage::Writing(job);
+            turn.answer.push_str(piece);
+        }
+    }
+
+    pub(super) fn answered(&mut self, job: JobId, report: AnswerReport) {
+        let Some(turn) = self.turn_of(job) else {
+            return;
+        };
+        turn.stage = match (report.refused, report.ended.as_str()) {
+            (true, _) => TurnStage::Refused,
+            (_, "stopped") => TurnStage::Stopped,
+            (_, "length") => TurnStage::Cut,
+            _ => TurnStage::Done,
+        };
+        turn.searched_for = (report.searched_for != report.question).then_some(report.searched_for);
+        turn.sources = report.citations.iter().map(Source::from).collect();
+        turn.unsupported = report.unsupported;
+        turn.coverage = Some(report.coverage.line());
+        turn.model = report.model.map(|model| (model, report.usage));
+        turn.set_answer(report.answer);
+        self.thread = Some(report.thread);
+    }
+
+    pub(super) fn failed(&mut self, job: JobId, failure: Failure) {
+        if self.loading == Some(job) {
+            self.loading = None;
+            self.failure = Some(failure);
+        } else if let Some(turn) = self.turn_of(job) {
+            turn.stage = TurnStage::Failed(failure);
+        }
+    }
+
+    pub(super) fn opened(&mut self, job: JobId, report: ThreadReport) {
+        if self.loading != Some(job) {
+            return;
+        }
+        self.loading = None;
+        self.title = report.thread.title;
+        for message in report.messages {
+            if message.role == "user" {
+                self.turns.push(Turn::new(&message.text, TurnStage::Done));
+            } else if let Some(turn) = self.turns.last_mut() {
+                turn.sources = message.citations.iter().map(Source::from).collect();
+                turn.set_answer(message.text);
+            }
+        }
+    }
+
+    /// Takes the title over from the list of chats.
+    pub(super) fn retitle(&mut self, threads: &[ThreadSummary]) {
+        let own = threads
+            .iter()
+            .find(|entry| self.thread.as_ref() == Some(&entry.id));
+        if let Some(own) = own {
+            self.title.clone_from(&own.title);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Event, FailureKind};
+    use crate::state::{JobId, SessionState};
+
+    #[test]
+    fn an_answer_grows_and_a_failure_leaves_it_standing() {
+        let mut state = SessionState::default();
+        let (job, _) = state.ask(" What colour? ").unwrap();
+        assert!(state.ask("another").is_none(), "one answer at a time");
+        state.apply(job, Event::Answer("It is ".into()));
+        state.apply(job, Event::Answer("blue.".into()));
+        let failure = Failure::new(FailureKind::General, "worker died").with_hint("Ask again.");
+        state.apply(job, Event::Failed(failure.clone()));
+        let turn = &state.chat.turns[0];
+        assert_eq!(turn.question, "What colour?");
+        assert_eq!(turn.answer, "It is blue.");
+        assert_eq!(turn.stage, TurnStage::Failed(failure));
+        assert!(state.ask("another").is_some());
+    }
+
+    #[test]
+    fn an_answer_for_a_chat_that_was_left_is_not_shown_in_another() {
+        let mut state = SessionState::default();
+        let (job, _) = state.ask("What colour?").unwrap();
+        state.chat = Chat::default();
+        state.apply(job, Event::Answer("blue".into()));
+        assert!(state.chat.turns.is_empty());
+        assert_eq!(state.chat.running(), None);
+    }
+
+    #[test]
+    fn a_kept_chat_becomes_turns() {
+        let message = |role: &str, text: &str| crate::message::MessageReport {
+            role: role.into(),
+            text: text.into(),
+            citations: Vec::new(),
+        };
+        let summary = ThreadSummary {
+            id: "1".into(),
+            title: "Colours".into(),
+            updated_at_ms: 0,
+        };
+        let mut chat = Chat::opening(JobId(1), &summary);
+        chat.opened(
+            JobId(1),
+            ThreadReport {
+                thread: summary,
+                messages: vec![
+                    message("user", "a?"),
+                    message("assistant", "b"),
+                    message("user", "c?"),
+                ],
+            },
+        );
+        assert_eq!(chat.turns.len(), 2);
+        assert_eq!(chat.turns[0].answer, "b");
+    }
+}

@@ -1,0 +1,216 @@
+//! Settings: how the window looks, how answers are made, where things lie.
+//!
+//! A change is written at once; nothing has to be saved. Start at [`settings_ui`].
+
+use eframe::egui::{self, RichText};
+
+use super::chat_ui::column;
+use super::{Window, theme};
+use crate::config::Settings;
+use crate::state::saved::{AppState, Theme, ZOOM};
+
+/// Values while they are being dragged; they are written when the hand lets go.
+#[derive(Default)]
+pub(super) struct Draft {
+    of: Option<Settings>,
+    values: Settings,
+}
+
+/// Draws the settings.
+pub(super) fn settings_ui(window: &mut Window, ui: &mut egui::Ui) {
+    egui::ScrollArea::vertical()
+        .auto_shrink(false)
+        .show(ui, |ui| {
+            column(ui, |ui| {
+                ui.add_space(8.0);
+                heading(ui, "Appearance");
+                appearance_ui(window, ui);
+                ui.add_space(theme::GAP);
+                heading(ui, "Answers");
+                answers_ui(window, ui);
+                ui.add_space(theme::GAP);
+                heading(ui, "Network");
+                network_ui(window, ui);
+                ui.add_space(theme::GAP);
+                heading(ui, "Where things lie");
+                places_ui(window, ui);
+                ui.add_space(theme::GAP);
+                heading(ui, "Keys");
+                keys_ui(ui);
+                ui.add_space(theme::GAP * 2.0);
+            });
+        });
+}
+
+fn heading(ui: &mut egui::Ui, text: &str) {
+    ui.label(RichText::new(text).size(18.0).strong());
+    ui.add_space(2.0);
+}
+
+fn appearance_ui(window: &mut Window, ui: &mut egui::Ui) {
+    let before = window.saved.clone();
+    let saved = &mut window.saved;
+    ui.horizontal(|ui| {
+        for (theme, name) in [
+            (Theme::System, "As the desktop"),
+            (Theme::Light, "Light"),
+            (Theme::Dark, "Dark"),
+        ] {
+            ui.radio_value(&mut saved.theme, theme, name);
+        }
+    });
+    let mut percent = (saved.zoom * 100.0).round() as i32;
+    let range = (ZOOM.start() * 100.0).round() as i32..=(ZOOM.end() * 100.0).round() as i32;
+    ui.horizontal(|ui| {
+        let label = ui.label("Size");
+        let slider = egui::Slider::new(&mut percent, range)
+            .suffix(" %")
+            .step_by(5.0);
+        // Resizing under the hand that drags would move the slider away from it.
+        let response = ui.add(slider).labelled_by(label.id);
+        if !response.dragged() {
+            saved.zoom = percent as f32 / 100.0;
+        }
+        if percent != 100 && ui.button("Reset").clicked() {
+            saved.zoom = AppState::default().zoom;
+        }
+    });
+    if *saved != before {
+        let state = saved.clone();
+        theme::apply(ui.ctx(), &state);
+        window.link.save(&state);
+    }
+}
+
+fn answers_ui(window: &mut Window, ui: &mut egui::Ui) {
+    let Some(report) = &window.state.settings else {
+        ui.label("Opening …");
+        return;
+    };
+    let draft = &mut window.view.settings;
+    if draft.of.as_ref() != Some(&report.settings) {
+        draft.of = Some(report.settings.clone());
+        draft.values = report.settings.clone();
+    }
+    let mut changed: Option<(&str, String)> = None;
+    let values = &mut draft.values;
+    egui::Grid::new("answers")
+        .num_columns(2)
+        .spacing([18.0, 8.0])
+        .show(ui, |ui| {
+            let label = ui.label("Longest answer");
+            let slider = egui::Slider::new(&mut values.max_output_tokens, 64..=4000)
+                .suffix(" tokens")
+                .logarithmic(true);
+            if is_settled(&ui.add(slider).labelled_by(label.id)) {
+                changed = Some(("max_output_tokens", values.max_output_tokens.to_string()));
+            }
+            ui.end_row();
+            let label = ui.label("Freedom of words").on_hover_text(
+                "Temperature: 0 always takes the likeliest word. Answers from documents should repeat them.",
+            );
+            let slider = egui::Slider::new(&mut values.temperature, 0.0..=1.5).step_by(0.05);
+            if is_settled(&ui.add(slider).labelled_by(label.id)) {
+                changed = Some(("temperature", format!("{:.2}", values.temperature)));
+            }
+            ui.end_row();
+            let label = ui.label("Passages read").on_hover_text(
+                "Tokens of your documents put before the model. More takes longer to read.",
+            );
+            let slider = egui::Slider::new(&mut values.passage_budget_tokens, 200..=8000)
+                .suffix(" tokens")
+                .logarithmic(true);
+            if is_settled(&ui.add(slider).labelled_by(label.id)) {
+                let value = values.passage_budget_tokens.to_string();
+                changed = Some(("passage_budget_tokens", value));
+            }
+            ui.end_row();
+            let label = ui.label("Model's window").on_hover_text(
+                "What the model can see at once. A larger window takes memory in proportion.",
+            );
+            let slider = egui::Slider::new(&mut values.context_len_tokens, 1024..=32_768)
+                .suffix(" tokens")
+                .logarithmic(true);
+            if is_settled(&ui.add(slider).labelled_by(label.id)) {
+                changed = Some(("context_len_tokens", values.context_len_tokens.to_string()));
+            }
+            ui.end_row();
+        });
+    if ui
+        .button("Defaults")
+        .on_hover_text("Takes the defaults for these four")
+        .clicked()
+    {
+        for name in [
+            "max_output_tokens",
+            "temperature",
+            "passage_budget_tokens",
+            "context_len_tokens",
+        ] {
+            window.change_setting(name, String::new());
+        }
+    }
+    if let Some((name, value)) = changed {
+        window.change_setting(name, value);
+    }
+}
+
+/// Whether a value has been chosen: a drag has ended, or a number was typed.
+fn is_settled(response: &egui::Response) -> bool {
+    response.drag_stopped() || (response.changed() && !response.dragged())
+}
+
+fn network_ui(window: &mut Window, ui: &mut egui::Ui) {
+    ui.label("This version opens no network connection at all.");
+    let Some(report) = &window.state.settings else {
+        return;
+    };
+    let mut offline = report.settings.offline;
+    let toggle = ui
+        .checkbox(&mut offline, "Stay offline whatever comes")
+        .on_hover_text("Also holds for later versions that can download models and sync");
+    if toggle.changed() {
+        window.change_setting("offline", offline.to_string());
+    }
+}
+
+fn places_ui(window: &mut Window, ui: &mut egui::Ui) {
+    let dirs = window.link.dirs();
+    egui::Grid::new("places")
+        .num_columns(2)
+        .spacing([18.0, 4.0])
+        .show(ui, |ui| {
+            for (what, path) in [
+                ("Settings", &dirs.config_file),
+                ("Documents, chats, key", &dirs.data),
+                ("Models", &dirs.models),
+                ("Index (rebuilt when deleted)", &dirs.index),
+            ] {
+                ui.label(what);
+                ui.label(theme::small(path.display().to_string()));
+                ui.end_row();
+            }
+        });
+}
+
+fn keys_ui(ui: &mut egui::Ui) {
+    egui::Grid::new("keys")
+        .num_columns(2)
+        .spacing([18.0, 4.0])
+        .show(ui, |ui| {
+            for (key, what) in [
+                ("Enter, Shift+Enter", "Ask, or a new line in the question"),
+                ("Ctrl+N", "New chat"),
+                ("Ctrl+K", "Search"),
+                ("Ctrl+O", "Choose folders to import"),
+                ("Ctrl+1 … Ctrl+5", "The screens, from top to bottom"),
+                ("Tab, Space", "Next button, press it"),
+                ("Esc", "Close the document, stop the answer"),
+                ("Ctrl++, Ctrl+−", "Larger, smaller"),
+            ] {
+                ui.label(RichText::new(key).monospace());
+                ui.label(what);
+                ui.end_row();
+            }
+        });
+}

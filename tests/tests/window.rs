@@ -1,0 +1,257 @@
+//! The window, driven as a person does it: by the names of its buttons and fields, over the real backend, the
+//! real index and the real models.
+//!
+//! Journeys first; one image per screen besides, drawn by a software Vulkan device. After a change that is meant,
+//! `UPDATE_SNAPSHOTS=1 make test` draws the images anew: look at them before they are committed.
+
+use eframe::egui;
+use egui_kittest::kittest::Queryable;
+use satchel_tests::Laptop;
+use satchel_tests::window::OpenWindow;
+
+#[test]
+fn a_folder_is_imported_asked_and_the_cited_place_opened() {
+    let laptop = Laptop::new();
+    let papers = laptop.home().join("papers");
+    laptop.write(
+        "papers/bridge.md",
+        "# The bridge at Osterby\n\nBuilt by Lene Falk between 1911 and 1914.\n\n## Repairs\n\nThe wooden deck was replaced in 1987 by one of steel grating.\n",
+    );
+    laptop.write("papers/broken.pdf", "%PDF-1.4 this is none");
+    let mut window = OpenWindow::new([1180.0, 780.0], true, laptop);
+    assert!(window.shows("There are no documents yet"));
+    window.click("Documents");
+    window.type_into("Path to import", papers.to_str().unwrap());
+    window.click("Import");
+    window.wait_idle();
+    assert!(
+        window.shows("1 added, 1 could not be read"),
+        "{}",
+        window.words()
+    );
+    assert!(
+        window.shows("1 files could not be read"),
+        "{}",
+        window.words()
+    );
+    assert!(window.shows("searchable"));
+
+    window.click("Chat");
+    window.type_into("Question", "When was the deck of the bridge replaced?");
+    window.click("Ask");
+    assert!(window.shows("Stop"), "an answer can be stopped");
+    window.wait_idle();
+    assert!(
+        window.shows("Sources") || window.shows("From your documents"),
+        "{}",
+        window.words()
+    );
+    assert!(window.shows("replaced in 1987 by one of steel grating"));
+    assert!(
+        window.shows("Searched 1 of 1 documents"),
+        "{}",
+        window.words()
+    );
+
+    window.click("bridge.md › The bridge at Osterby › Repairs");
+    window.wait_idle();
+    assert!(window.shows("Close"), "the document is open");
+    assert!(
+        window.shows("Built by Lene Falk"),
+        "the whole text is shown: {}",
+        window.words()
+    );
+
+    // Kept: a new chat is empty, the old one comes back.
+    window.click("New chat");
+    assert!(window.shows("Ask your own documents"));
+    window.click("When was the deck of the bridge replaced?");
+    window.wait_idle();
+    assert!(window.shows("replaced in 1987"));
+    drop(window.laptop);
+}
+
+#[test]
+fn search_answers_while_one_types_without_any_model() {
+    let laptop = Laptop::new();
+    for (name, text) in [
+        ("a", "The ferry leaves at seven."),
+        ("b", "Apples and pears."),
+    ] {
+        laptop.write(format!("papers/{name}.txt"), text);
+    }
+    let papers = laptop.home().join("papers");
+    let mut window = OpenWindow::new([900.0, 640.0], false, laptop);
+    assert!(window.shows("No chat model is installed"));
+    window.click("Documents");
+    window.type_into("Path to import", papers.to_str().unwrap());
+    window.harness.key_press(egui::Key::Enter);
+    window.wait_idle();
+    window.click("Search");
+    window.type_into("Words to find", "ferry");
+    window.wait_idle();
+    assert!(window.shows("1 passages, words only"), "{}", window.words());
+    assert!(window.shows("The ferry leaves at seven."));
+    window.type_into("Words to find", " nowhere zzz");
+    window.wait_idle();
+    assert!(!window.shows("Apples"), "{}", window.words());
+}
+
+#[test]
+fn a_question_without_a_model_says_what_to_do() {
+    let laptop = Laptop::new();
+    laptop.write(
+        "papers/a.txt",
+        "The ferry to the island leaves at seven in the morning.",
+    );
+    let papers = laptop.home().join("papers");
+    let mut window = OpenWindow::new([900.0, 640.0], false, laptop);
+    window.click("Documents");
+    window.type_into("Path to import", papers.to_str().unwrap());
+    window.click("Import");
+    window.wait_idle();
+    window.click("Chat");
+    window.type_into("Question", "When does the ferry to the island leave?");
+    window.click("Ask");
+    window.wait_idle();
+    assert!(
+        window.shows("No chat model is installed"),
+        "{}",
+        window.words()
+    );
+    window.click("Ask again");
+    window.wait_idle();
+}
+
+#[test]
+fn everything_can_be_done_with_the_keyboard_alone() {
+    let mut window = OpenWindow::with_models([1180.0, 780.0]);
+    let key = |window: &mut OpenWindow, modifiers, key| {
+        window.harness.key_press_modifiers(modifiers, key);
+        window.settle();
+    };
+    // From the question, tabs lead to every button of the empty chat.
+    let mut pressed = false;
+    for _ in 0..40 {
+        key(&mut window, egui::Modifiers::NONE, egui::Key::Tab);
+        if window.harness.get_by_label("Try the sample").is_focused() {
+            key(&mut window, egui::Modifiers::NONE, egui::Key::Space);
+            pressed = true;
+            break;
+        }
+    }
+    assert!(pressed, "no tab leads to the sample");
+    window.wait_idle();
+    assert!(window.shows("21 documents"), "{}", window.words());
+    key(&mut window, egui::Modifiers::COMMAND, egui::Key::K);
+    assert!(window.harness.get_by_label("Words to find").is_focused());
+    key(&mut window, egui::Modifiers::COMMAND, egui::Key::N);
+    assert!(window.harness.get_by_label("Question").is_focused());
+    window
+        .harness
+        .get_by_label("Question")
+        .type_text("What is the capital of Mongolia?");
+    window.settle();
+    key(&mut window, egui::Modifiers::NONE, egui::Key::Enter);
+    window.wait_idle();
+    assert!(
+        window.shows("Your documents do not say"),
+        "{}",
+        window.words()
+    );
+    for (number, name) in [
+        (egui::Key::Num3, "Path to import"),
+        (egui::Key::Num4, "Model to import"),
+        (egui::Key::Num5, "Size"),
+    ] {
+        key(&mut window, egui::Modifiers::COMMAND, number);
+        assert!(window.shows(name), "{name}: {}", window.words());
+    }
+}
+
+#[test]
+fn settings_are_kept_and_what_cannot_be_is_said() {
+    let laptop = Laptop::new();
+    laptop.write("../data/config.toml", "# mine\ntemperature = 0.3\n");
+    let mut window = OpenWindow::new([900.0, 780.0], false, laptop);
+    window.click("Settings");
+    window.click("Dark");
+    window.click("Stay offline whatever comes");
+    window.wait_idle();
+    let file = window.laptop.data_dir().join("config.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text, "# mine\ntemperature = 0.3\noffline = true\n");
+    let saved = window.laptop.data_dir().join("state/window.json");
+    window.wait("the preferences to be written", |_| saved.exists());
+    assert!(std::fs::read_to_string(&saved).unwrap().contains("dark"));
+}
+
+#[test]
+fn a_document_is_removed_only_after_a_question() {
+    let mut window = OpenWindow::with_models([1180.0, 780.0]);
+    window.import_sample();
+    window.click("Documents");
+    window.type_into("Filter documents", "lease");
+    window.click("Remove");
+    assert!(window.shows("This cannot be undone"));
+    window.click("Keep");
+    assert!(window.shows("1 of 21 documents"), "{}", window.words());
+    window.click("Remove");
+    // The one in the question, not the one in the list behind it.
+    let buttons: Vec<_> = window.harness.get_all_by_label("Remove").collect();
+    buttons.last().unwrap().click();
+    drop(buttons);
+    window.wait_idle();
+    assert!(window.shows("20 documents"), "{}", window.words());
+}
+
+/// Size of the pictures, in points.
+const SCREEN: [f32; 2] = [1000.0, 680.0];
+
+/// A picture of every screen.
+#[test]
+fn every_screen_looks_as_it_should() {
+    let mut window = OpenWindow::with_models(SCREEN);
+    window.harness.snapshot("welcome");
+    window.import_sample();
+    window.click("Dismiss");
+    window.type_into("Question", "What is the capital of Mongolia?");
+    window.click("Ask");
+    window.wait_idle();
+    window.harness.snapshot("chat_refusal");
+    window.click("Documents");
+    window.harness.snapshot("documents");
+    window.click("Search");
+    window.type_into("Words to find", "deposit");
+    window.wait_idle();
+    window.harness.snapshot("search");
+    let hit = window
+        .harness
+        .get_all_by_label_contains("lease.md")
+        .next()
+        .unwrap();
+    hit.click();
+    window.wait_idle();
+    window.settle();
+    mask(&mut window, "sample/house/lease.md");
+    window.harness.snapshot("document");
+    window.click("Close");
+    window.click("Settings");
+    for place in ["config.toml", "data", "models", "index"] {
+        mask(&mut window, place);
+    }
+    window.harness.snapshot("settings");
+}
+
+/// Paths differ from run to run, in their width too: everything to the right edge is masked.
+fn mask(window: &mut OpenWindow, label: &str) {
+    let places: Vec<egui::Rect> = window
+        .harness
+        .query_all_by_label_contains(label)
+        .map(|node| node.rect())
+        .collect();
+    for mut place in places {
+        place.max.x = SCREEN[0];
+        window.harness.mask(place);
+    }
+}
