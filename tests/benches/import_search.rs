@@ -6,11 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use satchel_app::backend::Backend;
-use satchel_app::backend::unlock::{NewKey, Unlock};
-use satchel_app::backend::workspaces::WorkspaceChoice;
-use satchel_app::config::{DataDirs, Settings};
 use satchel_app::message::{Command, Event, Progress, Reply, SearchMode, Stage};
 use satchel_tests::bench::{Row, invented_text, print, quantile, time_ms};
+use satchel_tests::in_process::{import_of, open, run};
 use satchel_tests::satchel_bin;
 
 const FILES: usize = 1000;
@@ -39,33 +37,6 @@ fn write_files(folder: &Path, words: usize, seed: u64) {
     for index in 0..FILES {
         let text = invented_text(seed + index as u64, words);
         std::fs::write(folder.join(format!("note-{index:04}.txt")), text).expect("a file");
-    }
-}
-
-async fn open(data: &Path) -> Backend {
-    let mut dirs = DataDirs::find(Some(data));
-    dirs.program = satchel_bin();
-    dirs.models = satchel_tests::models_dir();
-    let unlock = Unlock::new(std::sync::Arc::new(|_| None), NewKey::PlainFile);
-    let which = WorkspaceChoice::Current;
-    Backend::open(dirs, Settings::default(), unlock, &which)
-        .await
-        .expect("a backend")
-}
-
-async fn run(backend: &Backend, command: Command, each: impl FnMut(Event)) -> Reply {
-    backend
-        .submit(command)
-        .finish(each)
-        .await
-        .expect("the command succeeds")
-}
-
-fn import_of(papers: &Path, skip_embeddings: bool) -> Command {
-    Command::Import {
-        paths: vec![papers.to_path_buf()],
-        prune: false,
-        skip_embeddings,
     }
 }
 

@@ -1,4 +1,5 @@
-//! Rigs for the tests of the whole product: the repository, its source text, a laptop that runs Satchel.
+//! Rigs for the tests of the whole product: the repository, its source text, a laptop that runs Satchel; and the
+//! evaluation of its answers.
 //!
 //! Holds no test and nothing that a program links; the promises themselves are in `tests/tests/`.
 //! Start at [`Laptop`] for a test that runs the program, at [`repository`] for one that reads the source.
@@ -8,6 +9,8 @@
 
 pub mod bench;
 pub mod dependencies;
+pub mod eval;
+pub mod in_process;
 pub mod laptop;
 pub mod repository;
 pub mod source;

@@ -26,7 +26,7 @@ use crate::message::{
 };
 
 /// Hits looked at for an answer; the prompt takes as many as its budget holds.
-const HITS: usize = 16;
+pub const HITS: usize = 16;
 /// Tokens kept free beside question, passages and answer: template, rounding.
 const MARGIN_TOKENS: usize = 64;
 /// Earlier turns given to the model. Older ones rarely matter and cost reading time.
