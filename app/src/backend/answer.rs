@@ -146,6 +146,7 @@ async fn generate(
         messages,
         sampling: Sampling {
             temperature: shared.settings.current().temperature,
+            repeat_penalty: style.repeat_penalty(),
             ..Sampling::default()
         },
         max_output_tokens: max_output,

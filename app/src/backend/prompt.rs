@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use satchel_inference::{ChatMessage, ChatRole};
+use satchel_inference::{ChatMessage, ChatRole, Sampling};
 use satchel_vector::chunk::estimate_tokens;
 use satchel_vector::{Hit, StoredChunk};
 
@@ -27,8 +27,11 @@ pub struct Passage {
 pub enum Style {
     /// Many passages, each under its mark, which the model is to write after its sentences.
     Marked,
-    /// One or two passages and a short request. A model below a billion parameters loses its way in more, and
+    /// The best passage alone and a short request. A model below a billion parameters loses its way in more, and
     /// copies marks without meaning; its sentences are matched to the passages afterwards.
+    ///
+    /// Measured with SmolLM2-135M on the 30 questions of the sample: 350 tokens of passages gave 2 right answers
+    /// (22 of the prompts held one), the best passage alone 9 (16 held one).
     Plain,
 }
 
@@ -46,13 +49,24 @@ impl Style {
         }
     }
 
-    /// Tokens of passages that a model asked in this style can use, at most.
+    /// Tokens of passages that are chosen for a model asked in this style, at most.
     #[must_use]
     pub fn most_passage_tokens(self) -> usize {
         match self {
             Self::Marked => usize::MAX,
-            // Tried with SmolLM2-135M on the sample: 350 tokens give a right answer where 900 give an invented one.
+            // The model is given the first alone; these are the passages that the user sees.
             Self::Plain => 350,
+        }
+    }
+
+    /// Divides the score of words that the answer already used; 1 leaves it.
+    #[must_use]
+    pub fn repeat_penalty(self) -> f32 {
+        match self {
+            Self::Marked => Sampling::default().repeat_penalty,
+            // A small model answers by copying, and the penalty makes it change what it copies, numbers above all:
+            // 6 answers of the sample were right with 1.1, 9 without.
+            Self::Plain => 1.0,
         }
     }
 
@@ -192,13 +206,11 @@ pub fn messages(
     question: &str,
 ) -> Vec<ChatMessage> {
     if style == Style::Plain {
-        let text: Vec<String> = passages
-            .iter()
-            .map(|passage| defuse(&passage.text))
-            .collect();
+        // The hit itself: what it grew by would be more to lose the way in.
+        let best = passages.first().map(|passage| defuse(&passage.hit.text));
         let request = format!(
             "Text:\n{}\n\nQuestion: {question}\nAnswer:",
-            text.join("\n\n")
+            best.unwrap_or_default()
         );
         return vec![
             message(ChatRole::System, SHORT_INSTRUCTIONS.to_owned()),
@@ -319,6 +331,22 @@ mod tests {
             .content;
         assert!(!rendered.contains("[S2]"), "{rendered}");
         assert!(rendered.ends_with("Question: why?"));
+    }
+
+    #[test]
+    fn a_small_model_reads_the_best_hit_alone() {
+        let passage = |hit: Hit| Passage {
+            mark: "S1".into(),
+            range: hit.range.clone(),
+            text: format!("grown {}", hit.text),
+            hit,
+        };
+        let passages = [passage(hit(1, 0..4, "best")), passage(hit(2, 0..4, "next"))];
+        let asked = messages(Style::Plain, &[], &passages, "why?").pop();
+        assert_eq!(
+            asked.unwrap().content,
+            "Text:\nbest\n\nQuestion: why?\nAnswer:"
+        );
     }
 
     #[test]

@@ -159,9 +159,12 @@ fn write_answers(f: &mut Formatter<'_>, tally: &Tally) -> fmt::Result {
     Ok(())
 }
 
-/// `27 of 30 (90 %)`.
+/// `27 of 30 (90 %)`, or a dash where nothing was asked.
 fn of((part, whole): (usize, usize)) -> String {
-    let percent = 100.0 * part as f64 / whole.max(1) as f64;
+    if whole == 0 {
+        return "–".to_owned();
+    }
+    let percent = 100.0 * part as f64 / whole as f64;
     format!("{part} of {whole} ({percent:.0} %)")
 }
 
