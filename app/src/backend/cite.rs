@@ -12,7 +12,7 @@ use crate::message::{Citation, Origin};
 
 /// Part of a sentence's words that a passage must hold to be taken as its source.
 const MATCH_COVERAGE: f32 = 0.6;
-/// Sentences with fewer words that mean something are not matched: too easy to hit by chance.
+/// A sentence with fewer words that mean something must find all of them in its source: some are hit by chance.
 const MATCH_WORDS: usize = 3;
 /// Passages shown as sources where nothing in the answer points to one.
 const FALLBACK_SOURCES: usize = 3;
@@ -199,7 +199,7 @@ fn is_mark(word: &str) -> bool {
 }
 
 fn matching(sentence: &str, wanted: &HashSet<String>, passages: &[Passage]) -> Option<usize> {
-    if wanted.len() < MATCH_WORDS {
+    if wanted.is_empty() {
         return None;
     }
     let bearing = passages
@@ -216,7 +216,12 @@ fn matching(sentence: &str, wanted: &HashSet<String>, passages: &[Passage]) -> O
 /// Whether a passage holds most of a sentence's words, and every number in it: a wrong number makes a wrong
 /// sentence out of right words.
 fn bears_out(passage: &Passage, sentence: &str, wanted: &HashSet<String>) -> bool {
-    words::coverage(wanted, &passage.text) >= MATCH_COVERAGE
+    let least = if wanted.len() < MATCH_WORDS {
+        1.0
+    } else {
+        MATCH_COVERAGE
+    };
+    words::coverage(wanted, &passage.text) >= least
         && words::numbers(sentence).is_subset(&words::numbers(&passage.text))
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// English words that say nothing about a subject. Other languages simply keep theirs, which makes the
 /// judgements below stricter, never wrong.
-const STOP_WORDS: &str = " a about after all also am an and any are as at be because been before being between both but by \
+const STOP_WORDS: &str = " a about after all also am an and answer any are as at be because been before being between both but by \
     can could did do does doing during each few for from further had has have having he her here hers him his how i if in \
     into is it its itself just may me might more most must my no nor not now of off on once only or other our out over own please same shall she \
     should so some such tell than that the their theirs them then there these they this those through to too under until up \
@@ -23,12 +23,26 @@ pub fn content_words(text: &str) -> HashSet<String> {
         .collect()
 }
 
-/// The numbers in `text`, without separators of thousands: `3,227.88` and `3227.88` are the same.
+/// Numbers that are written as words where people write and as digits where models do. "One" is left out: it
+/// mostly counts nothing.
+const NUMBER_WORDS: [&str; 11] = [
+    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+];
+
+/// The digits of a number word.
+fn digits(word: &str) -> Option<String> {
+    let place = NUMBER_WORDS.iter().position(|known| *known == word)?;
+    Some((place + 2).to_string())
+}
+
+/// The numbers in `text`, without separators of thousands: `3,227.88` and `3227.88` are the same, and so are
+/// `three` and `3`.
 #[must_use]
 pub fn numbers(text: &str) -> HashSet<String> {
     text.split(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ',' | ':')))
         .map(|number| number.trim_matches(['.', ',', ':']).replace(',', ""))
         .filter(|number| !number.is_empty())
+        .chain(words(text).filter_map(|word| digits(&word)))
         .collect()
 }
 
@@ -143,8 +157,11 @@ fn is_stop_word(word: &str) -> bool {
     STOP_WORDS.contains(&format!(" {word} "))
 }
 
-/// Cuts the commonest English endings; numbers and short words stay.
+/// Cuts the commonest English endings; numbers and short words stay, number words become digits.
 fn stem(word: &str) -> String {
+    if let Some(digits) = digits(word) {
+        return digits;
+    }
     if word.len() < 5 || !word.is_ascii() || word.bytes().any(|b| b.is_ascii_digit()) {
         return word
             .strip_suffix('s')
@@ -239,6 +256,14 @@ mod tests {
         assert_eq!(coverage(&wanted, "The invoice of 2021 has been paid."), 1.0);
         assert_eq!(coverage(&wanted, "Nothing about it."), 0.0);
         assert_eq!(coverage(&HashSet::new(), "text"), 0.0);
+    }
+
+    #[test]
+    fn numbers_are_the_same_in_words_and_digits() {
+        let wanted = content_words("The answer is: 3 months.");
+        assert_eq!(coverage(&wanted, "three months' notice"), 1.0);
+        assert_eq!(numbers("three of 3,000"), numbers("3 of 3000"));
+        assert!(numbers("no one knows").is_empty());
     }
 
     #[test]
