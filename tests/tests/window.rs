@@ -98,6 +98,53 @@ fn search_answers_while_one_types_without_any_model() {
 }
 
 #[test]
+fn a_huge_line_and_a_broken_index_leave_the_window_alive() {
+    let laptop = Laptop::new();
+    let line = "nothing but words ".repeat(5 << 20 >> 4);
+    laptop.write("papers/line.txt", format!("{line}the needle at its end"));
+    laptop.write("papers/ferry.txt", "The ferry leaves at seven.");
+    let papers = laptop.home().join("papers");
+    let mut window = OpenWindow::new([900.0, 640.0], false, laptop);
+    window.click("Documents");
+    window.type_into("Path to import", papers.to_str().unwrap());
+    window.click("Import");
+    window.wait_idle();
+    assert!(window.shows("2 added"), "{}", window.words());
+    window.click("line");
+    window.wait_idle();
+    assert!(window.shows("nothing but words"), "the document is shown");
+    window.harness.key_press(egui::Key::Escape);
+    window.settle();
+
+    // Every file of the index is cut to nothing under the open window.
+    let mut folders = vec![window.laptop.data_dir().join("index")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else if entry.metadata().unwrap().len() > 0 {
+                std::fs::OpenOptions::new()
+                    .write(true)
+                    .truncate(true)
+                    .open(entry.path())
+                    .unwrap();
+            }
+        }
+    }
+    window.click("Search");
+    window.type_into("Words to find", "ferry");
+    window.wait_idle();
+    // Found from memory, rebuilt, or refused with what to do: never a window that hangs or ends.
+    let words = window.words();
+    assert!(
+        words.contains("The ferry leaves at seven.") || words.contains("index"),
+        "{words}"
+    );
+    window.click("Settings");
+    assert!(window.shows("Appearance"));
+}
+
+#[test]
 fn pictures_links_and_html_of_a_document_are_words() {
     let laptop = Laptop::new();
     laptop.write(
@@ -346,6 +393,9 @@ fn every_screen_looks_as_it_should() {
     mask(&mut window, "sample/house/lease.md");
     window.harness.snapshot("document");
     window.click("Close");
+    window.click("Models & devices");
+    mask(&mut window, "Window: drawn by");
+    window.harness.snapshot("models");
     window.click("Settings");
     for place in ["config.toml", "data", "models", "index"] {
         mask(&mut window, place);
