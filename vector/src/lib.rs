@@ -76,7 +76,8 @@ pub use error::StoreError;
 pub use key::{ChunkHash, EmbedderKey, SourceId};
 pub use query::{Hit, Mode, Query};
 pub use schema::{INDEX_FORMAT_VERSION, StoredChunk};
-pub use store::{IndexStats, OpenReport, PendingEmbedding, SourceChunks, VectorStore};
+pub use snapshot::IndexStats;
+pub use store::{OpenReport, PendingEmbedding, SourceChunks, VectorStore};
 
 // Makes Cargo build this crate anew for another clone that shares the build folder: `.cargo/config.toml`.
 const _: Option<&str> = option_env!("SATCHEL_CHECKOUT");

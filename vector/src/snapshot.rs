@@ -3,6 +3,7 @@
 //! Writers publish a new snapshot after each commit; searches that run keep the old one, so neither
 //! waits for the other. What is resident is read on first use, never at open.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use lance::Dataset;
@@ -11,7 +12,7 @@ use tokio::sync::OnceCell;
 use crate::directory::{Directory, Page};
 use crate::embeddings::{EmbeddingPage, Embeddings};
 use crate::error::Fault;
-use crate::key::EmbedderKey;
+use crate::key::{ChunkHash, EmbedderKey};
 
 /// The chunks of one version.
 pub(crate) struct ChunkView {
@@ -122,11 +123,26 @@ impl Join {
     }
 }
 
+/// How much the index holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexStats {
+    /// Sources, those without text too.
+    pub sources: usize,
+    /// Chunks of all sources.
+    pub chunks: usize,
+    /// Chunks with different embedded texts.
+    pub distinct_chunks: usize,
+    /// Of `distinct_chunks`, how many have an embedding by the embedder in use.
+    pub embedded: usize,
+}
+
 /// A state of the index.
 pub(crate) struct Snapshot {
     pub(crate) chunks: Arc<ChunkView>,
     pub(crate) embeddings: Option<Arc<EmbeddingView>>,
     join: OnceCell<Join>,
+    /// Counted once: every search says how much it has searched.
+    stats: OnceCell<IndexStats>,
 }
 
 impl Snapshot {
@@ -135,7 +151,36 @@ impl Snapshot {
             chunks,
             embeddings,
             join: OnceCell::new(),
+            stats: OnceCell::new(),
         }
+    }
+
+    /// How much this state holds.
+    pub(crate) async fn stats(&self) -> Result<IndexStats, Fault> {
+        self.stats.get_or_try_init(|| self.count()).await.copied()
+    }
+
+    async fn count(&self) -> Result<IndexStats, Fault> {
+        let directory = self.chunks.directory().await?;
+        let distinct: HashSet<ChunkHash> = directory
+            .rows
+            .iter()
+            .filter(|row| row.is_chunk())
+            .map(|row| row.hash)
+            .collect();
+        let embedded = match self.joined().await? {
+            Some((_, embeddings, _)) => distinct
+                .iter()
+                .filter(|hash| embeddings.slot(**hash).is_some())
+                .count(),
+            None => 0,
+        };
+        Ok(IndexStats {
+            sources: directory.sources.len(),
+            chunks: directory.n_chunks(),
+            distinct_chunks: distinct.len(),
+            embedded,
+        })
     }
 
     /// Directory, resident embeddings and how they belong together; `None` without an embedder.

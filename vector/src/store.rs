@@ -19,7 +19,7 @@ use crate::key::{ChunkHash, EmbedderKey, SourceId};
 use crate::query::{Hit, Query, read_chunks, read_search_texts, search};
 use crate::resident::dot;
 use crate::schema::{StoredChunk, chunk_batch, embedding_batch};
-use crate::snapshot::{ChunkView, EmbeddingView, Snapshot};
+use crate::snapshot::{ChunkView, EmbeddingView, IndexStats, Snapshot};
 use crate::tables::Tables;
 
 /// Embeddings that no chunk uses any more, above which they are removed: a document that is edited
@@ -59,19 +59,6 @@ pub struct OpenReport {
     pub damage: Option<String>,
     /// Where it lies now, if it could be kept.
     pub set_aside: Option<PathBuf>,
-}
-
-/// How much the index holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IndexStats {
-    /// Sources, those without text too.
-    pub sources: usize,
-    /// Chunks of all sources.
-    pub chunks: usize,
-    /// Chunks with different embedded texts.
-    pub distinct_chunks: usize,
-    /// Of `distinct_chunks`, how many have an embedding by the embedder in use.
-    pub embedded: usize,
 }
 
 /// The search index in one folder.
@@ -342,7 +329,7 @@ impl VectorStore {
     pub async fn stats(&self) -> Result<IndexStats, StoreError> {
         let mut snapshot = self.snapshot();
         loop {
-            let read = guarded(stats(&snapshot)).await;
+            let read = guarded(snapshot.stats()).await;
             if let Some(stats) = self.after_read(&mut snapshot, read).await? {
                 return Ok(stats);
             }
@@ -540,29 +527,6 @@ async fn pending(snapshot: &Snapshot, limit: usize) -> Result<Vec<PendingEmbeddi
         .collect();
     pending.sort_by_key(|pending| pending.text.len());
     Ok(pending)
-}
-
-async fn stats(snapshot: &Snapshot) -> Result<IndexStats, Fault> {
-    let directory = snapshot.chunks.directory().await?;
-    let distinct: HashSet<ChunkHash> = directory
-        .rows
-        .iter()
-        .filter(|row| row.is_chunk())
-        .map(|row| row.hash)
-        .collect();
-    let embedded = match snapshot.joined().await? {
-        Some((_, embeddings, _)) => distinct
-            .iter()
-            .filter(|hash| embeddings.slot(**hash).is_some())
-            .count(),
-        None => 0,
-    };
-    Ok(IndexStats {
-        sources: directory.sources.len(),
-        chunks: directory.n_chunks(),
-        distinct_chunks: distinct.len(),
-        embedded,
-    })
 }
 
 /// Checks embeddings and scales each to length 1.
