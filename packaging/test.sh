@@ -38,4 +38,6 @@ if [ -z "${XDG_RUNTIME_DIR:-}" ] || [ ! -w "$XDG_RUNTIME_DIR" ]; then
 fi
 
 echo "==> 4/4 Tests"
+# The measurements are not run, but they must compile.
+cargo build "${workspace[@]}" --benches
 cargo test "${workspace[@]}" --no-fail-fast

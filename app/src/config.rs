@@ -278,9 +278,13 @@ impl Settings {
                 document.remove(name);
                 continue;
             }
-            let parsed: toml_edit::Value = value
+            let mut parsed: toml_edit::Value = value
                 .parse()
                 .map_err(|_| impossible("text needs quotation marks around it".to_owned()))?;
+            // A comment behind the old value is about the setting, and stays.
+            if let Some(old) = document.get(name).and_then(toml_edit::Item::as_value) {
+                *parsed.decor_mut() = old.decor().clone();
+            }
             document[name] = toml_edit::value(parsed);
             // One after the other, so that the message names the one that is wrong.
             toml::from_str::<Self>(&document.to_string())
@@ -356,7 +360,8 @@ mod tests {
             Settings::change_file(&file, &[(name.to_owned(), value.to_owned())])
         };
         assert_eq!(change("temperature", "0.5").unwrap().temperature, 0.5);
-        let text = format!("# mine\n{}", std::fs::read_to_string(&file).unwrap());
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = format!("# mine\n{} # calm\n", text.trim_end());
         satchel_sync::durable::write(&file, text.as_bytes()).unwrap();
         let changed = change("chat_model", "\"gemma\"").unwrap();
         assert_eq!(changed.chat_model.as_deref(), Some("gemma"));
@@ -372,7 +377,11 @@ mod tests {
         }
         change("chat_model", "").unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(text, "# mine\ntemperature = 0.5\n");
+        assert_eq!(text, "# mine\ntemperature = 0.5 # calm\n");
+        change("temperature", "0.6").unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text, "# mine\ntemperature = 0.6 # calm\n");
+        change("temperature", "0.5").unwrap();
         assert_eq!(Settings::load(&file).unwrap().temperature, 0.5);
     }
 

@@ -13,6 +13,7 @@ pub mod message;
 pub mod parse;
 pub mod state;
 pub mod ui;
+pub mod units;
 
 // Makes Cargo build this crate anew for another clone that shares the build folder: `.cargo/config.toml`.
 const _: Option<&str> = option_env!("SATCHEL_CHECKOUT");

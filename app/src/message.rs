@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 mod failure;
+mod import;
 mod workspace;
 
 pub use failure::{Failure, FailureKind};
+pub use import::{FileOutcome, FileReport, ImportReport};
 pub use workspace::{WorkspaceCommand, WorkspaceReport, WorkspaceSummary};
 
 use crate::config::Settings;
@@ -194,77 +196,6 @@ impl Stage {
             Self::Model => "Preparing the model file",
         }
     }
-}
-
-/// What became of one file of an import.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileReport {
-    /// The file.
-    pub path: PathBuf,
-    /// What happened.
-    pub outcome: FileOutcome,
-    /// Remarks about a file that went in, for example pages without text.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-}
-
-/// The ends that a file of an import can come to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum FileOutcome {
-    /// New in the workspace.
-    Added {
-        /// Its document.
-        document: String,
-    },
-    /// It was there; its text has changed.
-    Updated {
-        /// Its document.
-        document: String,
-    },
-    /// It was there and is the same.
-    Unchanged,
-    /// Another file with the same bytes is in the workspace already.
-    Duplicate {
-        /// The path of that other file, or its title.
-        of: String,
-    },
-    /// It was in the workspace and is no longer on disk; the document is kept.
-    Missing,
-    /// It was in the workspace, is no longer on disk, and was removed as asked.
-    Removed,
-    /// It could not be read. Nothing of it was stored.
-    Failed {
-        /// Why, and what to do.
-        reason: String,
-    },
-}
-
-/// Counts over an import.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImportReport {
-    /// New documents.
-    pub added: usize,
-    /// Documents with changed text.
-    pub updated: usize,
-    /// Files that had not changed.
-    pub unchanged: usize,
-    /// Files whose bytes are in the workspace already.
-    pub duplicates: usize,
-    /// Documents whose file is gone, kept.
-    pub missing: usize,
-    /// Documents removed by `--prune`.
-    pub removed: usize,
-    /// Files that could not be read, with the reason.
-    pub failed: Vec<FileReport>,
-    /// Files that the folder scan left out because Satchel has no reader for their type, by extension.
-    pub skipped: Vec<(String, usize)>,
-    /// Passages embedded in this run.
-    pub embedded: usize,
-    /// The user stopped it; what was saved before is safe.
-    pub cancelled: bool,
-    /// State after the import.
-    pub coverage: Coverage,
 }
 
 /// How much of the workspace a search can see.
@@ -592,7 +523,7 @@ pub struct MessageReport {
 pub struct StoredCitation {
     /// The mark in the text.
     pub mark: String,
-    /// Where it stands now: as for [`Citation::place`].
+    /// The title of its document.
     pub place: String,
     /// What `satchel show` takes; `None` when the document is gone.
     pub reference: Option<String>,

@@ -204,9 +204,8 @@ async fn search_large(data: &Path, papers: &Path) {
         ),
     )
     .await;
-    backend.close().await;
     // The command needs the workspace for itself.
-    drop(backend);
+    backend.close().await;
     let mut times = Vec::new();
     for _ in 0..9 {
         let (status, ms) = time_ms(|| {

@@ -5,18 +5,11 @@
 //! graphics driver). The first frame is measured on the real program where a display answers.
 
 use std::path::Path;
-use std::process::Command as Process;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use egui_kittest::Harness;
-use egui_kittest::kittest::Queryable;
-use satchel_app::backend::runtime;
-use satchel_app::backend::unlock::{NewKey, Unlock};
-use satchel_app::config::{DataDirs, Settings};
-use satchel_app::ui::Window;
+use satchel_tests::Laptop;
 use satchel_tests::bench::{Row, invented_text, print};
-use satchel_tests::{models_dir, satchel_bin};
+use satchel_tests::window::OpenWindow;
 
 /// Documents in the workspace.
 const DOCUMENTS: usize = 1000;
@@ -24,34 +17,26 @@ const DOCUMENTS: usize = 1000;
 const MORE: usize = 300;
 
 fn main() {
-    let data = tempfile::tempdir().expect("a temporary folder");
-    let papers = data.path().join("papers");
-    write_files(&papers, DOCUMENTS, 0);
-    let more = data.path().join("more");
-    write_files(&more, MORE, 90_000);
-    let root = data.path().join("data");
-    let imported = Process::new(satchel_bin())
-        .arg("--data-dir")
-        .arg(&root)
-        .args(["import", "--no-embeddings"])
-        .arg(&papers)
-        .status();
-    assert!(imported.is_ok_and(|status| status.success()), "the import");
-    let mut rows = first_frames(&root);
-    rows.extend(frame_work(&root, &more));
+    let laptop = Laptop::new();
+    write_files(&laptop, "papers", DOCUMENTS, 0);
+    write_files(&laptop, "more", MORE, 90_000);
+    laptop
+        .run(["import", "--no-embeddings", "papers"])
+        .expect_success();
+    let mut rows = first_frames(&laptop);
+    rows.extend(frame_work(laptop));
     print(&format!("Window, {DOCUMENTS} documents"), &rows);
 }
 
-fn write_files(folder: &Path, count: usize, seed: u64) {
-    std::fs::create_dir_all(folder).expect("a folder");
+fn write_files(laptop: &Laptop, folder: &str, count: usize, seed: u64) {
     for index in 0..count {
         let text = invented_text(seed + index as u64, 250);
-        std::fs::write(folder.join(format!("note-{index:04}.txt")), text).expect("a file");
+        laptop.write(format!("{folder}/note-{index:04}.txt"), text);
     }
 }
 
 /// Starts the program and reads its log until the window takes input.
-fn first_frames(root: &Path) -> Vec<Row> {
+fn first_frames(laptop: &Laptop) -> Vec<Row> {
     if std::env::var_os("DISPLAY").is_none() && std::env::var_os("WAYLAND_DISPLAY").is_none() {
         println!("no display: the time to the first frame is not measured (Xvfb gives one)");
         return Vec::new();
@@ -59,10 +44,8 @@ fn first_frames(root: &Path) -> Vec<Row> {
     let mut times = Vec::new();
     for _ in 0..5 {
         let started = Instant::now();
-        let mut child = Process::new(satchel_bin())
-            .arg("--data-dir")
-            .arg(root)
-            .args(["-v", "open"])
+        let mut child = laptop
+            .command(["-v", "open"])
             .stderr(std::process::Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -82,70 +65,28 @@ fn first_frames(root: &Path) -> Vec<Row> {
 }
 
 /// Frames of the window itself, driven without a display.
-fn frame_work(root: &Path, more: &Path) -> Vec<Row> {
-    let runtime = runtime::build().expect("threads");
-    let mut dirs = DataDirs::find(Some(root));
-    dirs.program = satchel_bin();
-    dirs.models = models_dir();
-    let unlock = Unlock::new(Arc::new(|_| None), NewKey::PlainFile);
-    let handle = runtime.handle().clone();
-    let mut harness = Harness::builder()
-        .with_size([1180.0, 780.0])
-        .with_accessibility_check(false)
-        .build_eframe(move |creation| {
-            Window::open(
-                &creation.egui_ctx,
-                handle,
-                dirs,
-                Settings::default(),
-                unlock,
-            )
-        });
-    until(&mut harness, |harness| harness.state().is_idle());
-    harness.get_by_label("Documents").click();
-    harness.run_steps(4);
-    harness.get_by_label("Path to import").focus();
-    harness.step();
-    harness
-        .get_by_label("Path to import")
-        .type_text(&more.display().to_string());
-    harness.run_steps(2);
-    harness.get_by_label("Import").click();
-    harness.run_steps(2);
-    let mut rows = vec![frames(
-        &mut harness,
-        "list of documents while an import runs",
-        300,
-    )];
-    harness.get_by_label("Chat").click();
-    harness.run_steps(2);
-    harness.get_by_label("Question").focus();
-    harness.step();
-    harness
-        .get_by_label("Question")
-        .type_text("What was signed in the meeting about the payment of the river tax?");
-    harness.run_steps(2);
-    harness.get_by_label("Ask").click();
-    harness.run_steps(2);
-    rows.push(frames(
-        &mut harness,
-        "chat while an answer streams and an import runs",
-        600,
-    ));
-    rows
+fn frame_work(laptop: Laptop) -> Vec<Row> {
+    let more: &Path = &laptop.home().join("more");
+    let mut window = OpenWindow::new([1180.0, 780.0], true, laptop);
+    window.start_import(more);
+    let list = frames(&mut window, "list of documents while an import runs", 300);
+    window.click("Chat");
+    window.ask("What was signed in the meeting about the payment of the river tax?");
+    let what = "chat while an answer streams and an import runs";
+    vec![list, frames(&mut window, what, 600)]
 }
 
 /// Draws up to `count` frames, thirty a second, while something is going on.
-fn frames(harness: &mut Harness<'_, Window>, what: &str, count: usize) -> Row {
-    harness.state_mut().frame_work().clear();
+fn frames(window: &mut OpenWindow, what: &str, count: usize) -> Row {
+    window.harness.state_mut().frame_work().clear();
     for _ in 0..count {
-        harness.step();
+        window.harness.step();
         std::thread::sleep(Duration::from_millis(33));
-        if harness.state().is_idle() {
+        if window.harness.state().is_idle() {
             break;
         }
     }
-    let work = harness.state_mut().frame_work();
+    let work = window.harness.state_mut().frame_work();
     let cost = work.quantile(0.99).unwrap_or_default();
     println!(
         "{what}: {} frames, median {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
@@ -159,16 +100,4 @@ fn frames(harness: &mut Harness<'_, Window>, what: &str, count: usize) -> Row {
 
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
-}
-
-fn until(harness: &mut Harness<'_, Window>, holds: impl Fn(&Harness<'_, Window>) -> bool) {
-    let started = Instant::now();
-    while !holds(harness) {
-        assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "it takes too long"
-        );
-        harness.step();
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

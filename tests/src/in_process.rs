@@ -19,13 +19,19 @@ use crate::{models_dir, satchel_bin};
 /// # Panics
 /// When the program is not built, or the folder or the settings file cannot be used.
 pub async fn open(data: &Path) -> Backend {
-    let mut dirs = DataDirs::find(Some(data));
-    dirs.program = satchel_bin();
+    let (mut dirs, unlock) = place(data);
     dirs.models = models_dir();
-    let unlock = Unlock::new(Arc::new(|_| None), NewKey::PlainFile);
     Backend::open(dirs, settings(), unlock, &WorkspaceChoice::Current)
         .await
         .expect("a backend")
+}
+
+/// The folders below `data`, with the built program for its workers, and a key that nobody is asked for.
+#[must_use]
+pub fn place(data: &Path) -> (DataDirs, Unlock) {
+    let mut dirs = DataDirs::find(Some(data));
+    dirs.program = satchel_bin();
+    (dirs, Unlock::new(Arc::new(|_| None), NewKey::PlainFile))
 }
 
 fn settings() -> Settings {

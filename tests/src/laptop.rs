@@ -108,6 +108,21 @@ impl Laptop {
         self.run_with(args, "", TIMEOUT)
     }
 
+    /// The best hit of a search.
+    ///
+    /// # Panics
+    /// When nothing is found.
+    #[must_use]
+    pub fn first_hit(&self, mode: &str, query: &str) -> serde_json::Value {
+        let found = self
+            .run(["search", "--json", "--mode", mode, query])
+            .expect_success()
+            .json();
+        let hit = found["hits"][0].clone();
+        assert!(hit.is_object(), "nothing was found for {query}: {found}");
+        hit
+    }
+
     /// As [`Laptop::run`], with `input` on stdin and a time limit of its own.
     ///
     /// # Panics

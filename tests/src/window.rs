@@ -3,19 +3,19 @@
 //! The backend, the index and the models are the real ones; only the display is missing. Images are drawn by a
 //! software Vulkan device. Start at [`OpenWindow::new`].
 
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use eframe::egui;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use satchel_app::backend::runtime;
-use satchel_app::backend::unlock::{NewKey, Unlock};
-use satchel_app::config::{DataDirs, Settings};
+use satchel_app::config::Settings;
 use satchel_app::ui::Window;
 use tokio::runtime::Runtime;
 
-use crate::{Laptop, models_dir, satchel_bin};
+use crate::in_process::place;
+use crate::{Laptop, models_dir};
 
 /// Longer than an import of the sample with embeddings, or an answer of the starter model, takes on two busy cores.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -38,13 +38,11 @@ impl OpenWindow {
     /// A window on `laptop`, with the starter models or without any.
     pub fn new(size: [f32; 2], with_models: bool, laptop: Laptop) -> Self {
         let runtime = runtime::build().expect("threads");
-        let mut dirs = DataDirs::find(Some(&laptop.data_dir()));
-        dirs.program = satchel_bin();
+        let (mut dirs, unlock) = place(&laptop.data_dir());
         dirs.sockets = laptop.data_dir().join("run");
         if with_models {
             dirs.models = models_dir();
         }
-        let unlock = Unlock::new(Arc::new(|_| None), NewKey::PlainFile);
         let handle = runtime.handle().clone();
         let harness = Harness::builder()
             .with_size(size)
@@ -119,6 +117,27 @@ impl OpenWindow {
             .query_all_by_label_contains(text)
             .next()
             .is_some()
+    }
+
+    /// Imports a file or folder by its path.
+    pub fn import(&mut self, path: &Path) {
+        self.start_import(path);
+        self.wait_idle();
+    }
+
+    /// As [`Self::import`], without waiting for its end.
+    pub fn start_import(&mut self, path: &Path) {
+        if !self.shows("Path to import") {
+            self.click("Documents");
+        }
+        self.type_into("Path to import", &path.display().to_string());
+        self.click("Import");
+    }
+
+    /// Asks in the open chat, without waiting for the answer.
+    pub fn ask(&mut self, question: &str) {
+        self.type_into("Question", question);
+        self.click("Ask");
     }
 
     /// Imports the sample from the empty chat.

@@ -192,16 +192,10 @@ fn importing_again_brings_in_what_changed_and_nothing_else() {
     assert_eq!(changed["updated"], 1, "{changed}");
     assert_eq!(changed["duplicates"], 1, "{changed}");
     assert_eq!(changed["missing"], 1, "{changed}");
-    let found = laptop
-        .run(["search", "--json", "--mode", "lexical", "105 minutes"])
-        .expect_success()
-        .json();
+    let hit = laptop.first_hit("lexical", "105 minutes");
     assert!(
-        found["hits"][0]["quote"]
-            .as_str()
-            .unwrap()
-            .contains("105 minutes"),
-        "{found}"
+        hit["quote"].as_str().unwrap().contains("105 minutes"),
+        "{hit}"
     );
 
     let pruned = laptop

@@ -65,16 +65,10 @@ fn a_killed_import_keeps_what_it_reported_and_the_next_one_completes_it() {
         .json();
     assert_eq!(report["coverage"]["documents"], 300, "{report}");
     assert_eq!(report["coverage"]["indexed"], 300, "{report}");
-    let found = laptop
-        .run(["search", "--json", "--mode", "lexical", "lighthouse123"])
-        .expect_success()
-        .json();
+    let hit = laptop.first_hit("lexical", "lighthouse123");
     assert!(
-        found["hits"][0]["path"]
-            .as_str()
-            .unwrap()
-            .ends_with("note-123.txt"),
-        "{found}"
+        hit["path"].as_str().unwrap().ends_with("note-123.txt"),
+        "{hit}"
     );
 }
 

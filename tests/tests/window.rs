@@ -20,10 +20,7 @@ fn a_folder_is_imported_asked_and_the_cited_place_opened() {
     laptop.write("papers/broken.pdf", "%PDF-1.4 this is none");
     let mut window = OpenWindow::new([1180.0, 780.0], true, laptop);
     assert!(window.shows("There are no documents yet"));
-    window.click("Documents");
-    window.type_into("Path to import", papers.to_str().unwrap());
-    window.click("Import");
-    window.wait_idle();
+    window.import(&papers);
     assert!(
         window.shows("1 added, 1 could not be read"),
         "{}",
@@ -37,8 +34,7 @@ fn a_folder_is_imported_asked_and_the_cited_place_opened() {
     assert!(window.shows("searchable"));
 
     window.click("Chat");
-    window.type_into("Question", "When was the deck of the bridge replaced?");
-    window.click("Ask");
+    window.ask("When was the deck of the bridge replaced?");
     assert!(window.shows("Stop"), "an answer can be stopped");
     window.wait_idle();
     assert!(
@@ -105,10 +101,7 @@ fn a_huge_line_and_a_broken_index_leave_the_window_alive() {
     laptop.write("papers/ferry.txt", "The ferry leaves at seven.");
     let papers = laptop.home().join("papers");
     let mut window = OpenWindow::new([900.0, 640.0], false, laptop);
-    window.click("Documents");
-    window.type_into("Path to import", papers.to_str().unwrap());
-    window.click("Import");
-    window.wait_idle();
+    window.import(&papers);
     assert!(window.shows("2 added"), "{}", window.words());
     window.click("line");
     window.wait_idle();
@@ -154,10 +147,7 @@ fn pictures_links_and_html_of_a_document_are_words() {
     );
     let papers = laptop.home().join("papers");
     let mut window = OpenWindow::new([1180.0, 780.0], false, laptop);
-    window.click("Documents");
-    window.type_into("Path to import", papers.to_str().unwrap());
-    window.click("Import");
-    window.wait_idle();
+    window.import(&papers);
     window.click("Offer");
     window.wait_idle();
     for words in [
@@ -191,13 +181,9 @@ fn a_question_without_a_model_says_what_to_do() {
     );
     let papers = laptop.home().join("papers");
     let mut window = OpenWindow::new([900.0, 640.0], false, laptop);
-    window.click("Documents");
-    window.type_into("Path to import", papers.to_str().unwrap());
-    window.click("Import");
-    window.wait_idle();
+    window.import(&papers);
     window.click("Chat");
-    window.type_into("Question", "When does the ferry to the island leave?");
-    window.click("Ask");
+    window.ask("When does the ferry to the island leave?");
     window.wait_idle();
     assert!(
         window.shows("No chat model is installed"),
@@ -255,6 +241,40 @@ fn everything_can_be_done_with_the_keyboard_alone() {
 }
 
 #[test]
+fn looking_at_the_settings_changes_none_of_them() {
+    let laptop = Laptop::new();
+    // Beyond the ends of the sliders, and between their steps.
+    let written = "context_len_tokens = 65536\nmax_output_tokens = 16\ntemperature = 0.12\n";
+    laptop.write("../data/config.toml", written);
+    let mut window = OpenWindow::new([900.0, 780.0], false, laptop);
+    window.click("Settings");
+    window.wait_idle();
+    let file = window.laptop.data_dir().join("config.toml");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), written);
+    assert!(window.shows("Model's window"), "{}", window.words());
+}
+
+#[test]
+fn only_known_files_are_looked_at_for_changes() {
+    let laptop = Laptop::new();
+    let ferry = laptop.write("papers/ferry.txt", "The ferry leaves at seven.");
+    let gone = laptop.write("papers/gone.txt", "A paper that will be thrown away.");
+    let mut window = OpenWindow::new([900.0, 640.0], false, laptop);
+    window.import(&ferry);
+    window.import(&gone);
+    window
+        .laptop
+        .write("papers/private.txt", "Nobody chose this one.");
+    std::fs::remove_file(&gone).unwrap();
+    window.click("Look for changes");
+    window.wait_idle();
+    assert!(window.shows("1 unchanged"), "{}", window.words());
+    assert!(window.shows("2 documents"), "{}", window.words());
+    assert!(!window.shows("could not be read"), "{}", window.words());
+    assert!(!window.shows("private"), "{}", window.words());
+}
+
+#[test]
 fn settings_are_kept_and_what_cannot_be_is_said() {
     let laptop = Laptop::new();
     laptop.write("../data/config.toml", "# mine\ntemperature = 0.3\n");
@@ -277,10 +297,7 @@ fn workspaces_are_made_switched_and_renamed_in_the_window() {
     laptop.write("papers/ferry.txt", "The ferry leaves at seven.");
     let papers = laptop.home().join("papers");
     let mut window = OpenWindow::new([900.0, 640.0], false, laptop);
-    window.click("Documents");
-    window.type_into("Path to import", papers.to_str().unwrap());
-    window.click("Import");
-    window.wait_idle();
+    window.import(&papers);
 
     window.click("My papers");
     window.click("New workspace …");
@@ -372,8 +389,7 @@ fn every_screen_looks_as_it_should() {
     window.harness.snapshot("welcome");
     window.import_sample();
     window.click("Dismiss");
-    window.type_into("Question", "What is the capital of Mongolia?");
-    window.click("Ask");
+    window.ask("What is the capital of Mongolia?");
     window.wait_idle();
     window.harness.snapshot("chat_refusal");
     window.click("Documents");

@@ -6,8 +6,7 @@ use satchel_tests::window::OpenWindow;
 fn a_worker_that_dies_is_one_failed_answer() {
     let mut window = OpenWindow::with_models([1180.0, 780.0]);
     window.import_sample();
-    window.type_into("Question", "Which nuts must Tom avoid?");
-    window.click("Ask");
+    window.ask("Which nuts must Tom avoid?");
     window.wait("the model to be loaded", |_| !workers().is_empty());
     window.wait("the answer to begin or the worker to be killed", |window| {
         for worker in workers() {

@@ -135,10 +135,13 @@ pub fn citation(passage: &Passage, origin: Origin, wanted: &HashSet<String>) -> 
 fn marks_inside_sentences(answer: &str) -> String {
     let mut text = String::with_capacity(answer.len());
     for piece in answer.split_inclusive(']') {
-        let mark = piece
-            .rfind('[')
-            .filter(|open| is_mark(piece[open + 1..].trim_end_matches(']')));
-        match mark {
+        let open = piece.rfind('[').filter(|open| {
+            let between = piece[..*open].trim_end().len()..*open;
+            // Marks that begin a line belong to that line.
+            marks_in(piece[open + 1..].trim_end_matches(']')).is_some()
+                && !piece[between].contains('\n')
+        });
+        match open {
             Some(open) => {
                 let before = piece[..open].trim_end();
                 text += before;
@@ -160,6 +163,15 @@ fn marks_inside_sentences(answer: &str) -> String {
     text
 }
 
+/// The marks between brackets, one or a list; `None` where something else is there.
+fn marks_in(inner: &str) -> Option<Vec<&str>> {
+    let named: Vec<&str> = inner
+        .split([',', ';', ' '])
+        .filter(|part| !part.is_empty())
+        .collect();
+    (!named.is_empty() && named.iter().all(|part| is_mark(part))).then_some(named)
+}
+
 /// Takes the marks out of a sentence; those that name a passage come back as indices, once each.
 fn split_marks(sentence: &str, passages: &[Passage]) -> (String, Vec<usize>) {
     let mut rest = String::with_capacity(sentence.len());
@@ -169,12 +181,7 @@ fn split_marks(sentence: &str, passages: &[Passage]) -> (String, Vec<usize>) {
         let Some(close) = sentence[open..].find(']').map(|i| open + i) else {
             break;
         };
-        let inner = &sentence[open + 1..close];
-        let named: Vec<&str> = inner
-            .split([',', ';', ' '])
-            .filter(|part| !part.is_empty())
-            .collect();
-        if !named.is_empty() && named.iter().all(|part| is_mark(part)) {
+        if let Some(named) = marks_in(&sentence[open + 1..close]) {
             rest += sentence[from..open].trim_end();
             for part in named {
                 let index = passages
@@ -308,6 +315,18 @@ mod tests {
             "It was renewed in 2004. [S1] Nothing is known of it."
         );
         assert_eq!(cited.citations.len(), 1);
+    }
+
+    #[test]
+    fn a_list_of_marks_moves_too_and_one_that_begins_a_line_stays() {
+        assert_eq!(
+            marks_inside_sentences("Blue. [S1, S2] Next."),
+            "Blue [S1, S2]. Next."
+        );
+        assert_eq!(
+            marks_inside_sentences("Notice.\n[S2] The roof."),
+            "Notice.\n[S2] The roof."
+        );
     }
 
     #[test]

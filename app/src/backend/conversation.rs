@@ -197,7 +197,8 @@ fn stored(
             format!("{}:{}-{}", &id[..12], found.range.start, found.range.end)
         }),
         quote: anchor.quote.clone(),
-        changed: resolved.is_none_or(|found| found.changed),
+        // What is gone has not changed: there is no reference to open.
+        changed: resolved.is_some_and(|found| found.changed),
     }
 }
 
@@ -225,7 +226,7 @@ fn find(workspace: &satchel_sync::workspace::Workspace, name: &str) -> Result<Th
         .threads()
         .iter()
         .map(|entry| entry.id)
-        .filter(|id| id.to_string().starts_with(name))
+        .filter(|id| !name.is_empty() && id.to_string().starts_with(name))
         .collect();
     match matching.as_slice() {
         [one] => Ok(*one),

@@ -216,7 +216,7 @@ pub async fn status(shared: &Arc<Shared>) -> Result<StatusReport, Failure> {
 
 fn checked(text: &str, range: Range<usize>) -> Result<Range<usize>, Failure> {
     if range.start <= range.end && range.end <= text.len() {
-        return Ok(floor(text, range.start)..floor(text, range.end));
+        return Ok(floor(text, range.start)..text.ceil_char_boundary(range.end));
     }
     Err(Failure::new(
         FailureKind::NotFound,
@@ -288,5 +288,6 @@ mod tests {
         let reversed = checked("abc", 2..1);
         assert!(reversed.is_err());
         assert_eq!(checked("aöb", 2..4).unwrap(), 1..4);
+        assert_eq!(checked("aöb", 1..2).unwrap(), 1..3);
     }
 }

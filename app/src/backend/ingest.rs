@@ -77,7 +77,8 @@ pub async fn import(
     request: Import,
 ) -> Result<ImportReport, Failure> {
     indexing::catch_up(shared, emitter).await?;
-    let scan = scan_paths(&request.paths, emitter).await?;
+    let mut scan = scan_paths(&request.paths, emitter).await?;
+    known_but_gone(shared, &mut scan);
     if scan.files.is_empty() && scan.folders.is_empty() {
         let (path, reason) = &scan.unreadable[0];
         return Err(Failure::new(
@@ -557,6 +558,21 @@ fn known_bytes(
             of: entry.path.unwrap_or(entry.title),
         }
     })
+}
+
+/// A document's file that was named and is gone is missing, as one in a folder would be; not unreadable.
+fn known_but_gone(shared: &Shared, scan: &mut Scan) {
+    let documents = shared.workspace.documents();
+    let known: HashSet<&Path> = documents
+        .iter()
+        .filter_map(|entry| entry.path.as_deref().map(Path::new))
+        .collect();
+    let (gone, unreadable) = std::mem::take(&mut scan.unreadable)
+        .into_iter()
+        .partition(|(path, _)| known.contains(path.as_path()) && is_gone(path));
+    scan.unreadable = unreadable;
+    let gone: Vec<(PathBuf, String)> = gone;
+    scan.folders.extend(gone.into_iter().map(|(path, _)| path));
 }
 
 /// Only "there is no such file" counts as gone: an unplugged drive or a permission does not.

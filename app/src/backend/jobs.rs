@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::message::{Event, Failure, FailureKind, Progress, Reply, Stage};
+use crate::message::{Event, Failure, Progress, Reply, Stage};
 
 /// Events waiting for a slow reader before the work waits too. An event takes some hundred bytes.
 const QUEUE_EVENTS: usize = 256;
@@ -125,12 +125,15 @@ impl EventStream {
                 other => each(other),
             }
         }
-        Err(Failure::new(
-            FailureKind::General,
-            "the Satchel process that was doing this ended before it was done",
-        )
-        .with_hint("Run the command again; what was saved is safe."))
+        Err(ended_early())
     }
+}
+
+/// Of a stream that ended without saying how: the process that did the work has gone, or crashed in it.
+#[must_use]
+pub fn ended_early() -> Failure {
+    Failure::general("the Satchel process that was doing this ended before it was done")
+        .with_hint("Run the command again; what was saved is safe.")
 }
 
 /// Sends progress of a stage at most ten times a second, with the time left.
@@ -185,6 +188,7 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::FailureKind;
 
     #[tokio::test]
     async fn dropping_the_stream_cancels_the_work() {

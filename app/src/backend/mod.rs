@@ -34,7 +34,7 @@ pub mod words;
 pub mod workspaces;
 
 use crate::config::{DataDirs, Settings};
-use crate::message::{Command, Failure, Reply};
+use crate::message::{Command, Failure, FailureKind, Reply};
 use crate::parse::{ParsePool, WorkerProgram};
 use jobs::{Emitter, EventStream};
 use model_host::ModelHost;
@@ -168,11 +168,12 @@ impl Backend {
     /// Starts carrying out a command. Must be called within the runtime.
     #[must_use]
     pub fn submit(&self, command: Command) -> EventStream {
-        let backend = self.clone();
-        self.busy.send_modify(|jobs| *jobs += 1);
+        let shared = Arc::clone(&self.shared);
+        let counted = Counted::new(&self.busy);
         jobs::run(|emitter| async move {
-            let result = carry_out(&backend.shared, command, &emitter).await;
-            backend.busy.send_modify(|jobs| *jobs -= 1);
+            let result = carry_out(&shared, command, &emitter).await;
+            drop(shared);
+            drop(counted);
             result
         })
     }
@@ -195,6 +196,22 @@ impl Backend {
         {
             tracing::warn!(%error, "the index was not tidied up");
         }
+    }
+}
+
+/// A command that is being carried out; one that panics counts no longer, either.
+struct Counted(Arc<watch::Sender<usize>>);
+
+impl Counted {
+    fn new(busy: &Arc<watch::Sender<usize>>) -> Self {
+        busy.send_modify(|jobs| *jobs += 1);
+        Self(Arc::clone(busy))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|jobs| *jobs -= 1);
     }
 }
 
@@ -260,7 +277,10 @@ async fn carry_out(
         Command::Workspace(command) => {
             workspaces::carry_out(&shared.workspaces, command, emitter).await
         }
-        Command::Doctor => Ok(Reply::Doctor(doctor::examine(shared).await)),
+        Command::Doctor => tokio::select! {
+            findings = doctor::examine(shared) => Ok(Reply::Doctor(findings)),
+            () = emitter.cancelled() => Err(Failure::new(FailureKind::Cancelled, "Stopped.")),
+        },
         Command::Status => documents::status(shared).await.map(Reply::Status),
     }
 }

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use satchel_inference::{EngineHandle, ModelSpec, Role, WorkerCommand};
 use satchel_models::{EmbedderQuantisation, InstalledModel, ModelKind, ModelStore, VerifiedModel};
@@ -19,7 +19,7 @@ use crate::message::{Command, Failure, FailureKind, ModelSummary, Reply, Stage};
 
 /// Models and their workers.
 pub struct ModelHost {
-    store: Mutex<ModelStore>,
+    store: ModelStore,
     settings: Arc<Preferences>,
     program: PathBuf,
     chat: tokio::sync::Mutex<Option<Running>>,
@@ -43,17 +43,12 @@ impl ModelHost {
     pub fn open(dirs: &DataDirs, settings: Arc<Preferences>) -> Result<Self, Failure> {
         let store = ModelStore::open(&dirs.models).map_err(failure::of_model_store)?;
         Ok(Self {
-            store: Mutex::new(store),
+            store,
             settings,
             program: dirs.program.clone(),
             chat: tokio::sync::Mutex::new(None),
             embedder: tokio::sync::Mutex::new(None),
         })
-    }
-
-    fn store(&self) -> MutexGuard<'_, ModelStore> {
-        // The store keeps no state that a panic could leave half changed.
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The model in use for a kind: the one named in the settings, else the first installed.
@@ -66,7 +61,7 @@ impl ModelHost {
             ModelKind::Chat => &settings.chat_model,
             _ => &settings.embedder,
         };
-        let installed = self.store().list().map_err(failure::of_model_store)?;
+        let installed = self.store.list().map_err(failure::of_model_store)?;
         let mut fitting = installed.into_iter().filter(|model| model.kind == kind);
         match named {
             None => Ok(fitting.next()),
@@ -141,7 +136,11 @@ impl ModelHost {
     }
 
     async fn start(&self, model: InstalledModel, role: Role) -> Result<Running, Failure> {
-        let verified = self.verify(&model)?;
+        // Reads the whole file where its record does not prove it unchanged: gigabytes.
+        let (store, wanted) = (self.store.clone(), model.clone());
+        let verified = tokio::task::spawn_blocking(move || verify(&store, &wanted))
+            .await
+            .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?;
         Ok(Running {
             model,
             engine: self.engine(&verified, role),
@@ -159,17 +158,6 @@ impl ModelHost {
         EngineHandle::new(worker_command(&self.program, "inference"), spec)
     }
 
-    fn verify(&self, model: &InstalledModel) -> Result<VerifiedModel, Failure> {
-        self.store().verify(model).map_err(|error| {
-            Failure::general(format!("the model {} cannot be used: {error}", model.id)).with_hint(
-                format!(
-                    "Remove it with `satchel models remove {}` and import it again.",
-                    model.id
-                ),
-            )
-        })
-    }
-
     /// The installed models.
     ///
     /// # Errors
@@ -180,7 +168,7 @@ impl ModelHost {
             .filter_map(|kind| self.chosen(kind).ok().flatten())
             .map(|model| model.id)
             .collect();
-        let installed = self.store().list().map_err(failure::of_model_store)?;
+        let installed = self.store.list().map_err(failure::of_model_store)?;
         Ok(installed
             .into_iter()
             .map(|model| summary(model, &in_use))
@@ -192,7 +180,7 @@ impl ModelHost {
     /// # Errors
     /// When it is not installed or its files cannot be removed.
     pub async fn remove(&self, id: &str) -> Result<String, Failure> {
-        let known = self.store().list().map_err(failure::of_model_store)?;
+        let known = self.store.list().map_err(failure::of_model_store)?;
         if !known.iter().any(|model| model.id == id) {
             return Err(
                 Failure::new(FailureKind::NotFound, format!("no model {id} is installed"))
@@ -207,7 +195,7 @@ impl ModelHost {
                 running.engine.unload().await;
             }
         }
-        self.store().remove(id).map_err(failure::of_model_store)?;
+        self.store.remove(id).map_err(failure::of_model_store)?;
         Ok(format!("Removed the model {id}."))
     }
 
@@ -219,6 +207,17 @@ impl ModelHost {
             }
         }
     }
+}
+
+fn verify(store: &ModelStore, model: &InstalledModel) -> Result<VerifiedModel, Failure> {
+    store.verify(model).map_err(|error| {
+        Failure::general(format!("the model {} cannot be used: {error}", model.id)).with_hint(
+            format!(
+                "Remove it with `satchel models remove {}` and import it again.",
+                model.id
+            ),
+        )
+    })
 }
 
 /// Tells the index whose embeddings to use: they belong to the exact weights that made them.
@@ -284,13 +283,12 @@ async fn import(
             ));
         }
     };
-    let (host, emitter) = (Arc::clone(host), emitter.clone());
+    let (store, emitter) = (host.store.clone(), emitter.clone());
     let importing = tokio::task::spawn_blocking(move || {
         let mut meter = Meter::new(&emitter, Stage::Model, 0);
         let mut progress = |progress: satchel_models::store::Progress| {
             meter.at(progress.done_bytes, progress.total_bytes)
         };
-        let store = host.store();
         import_into(&store, &path, quantisation, &mut progress)
     });
     let model = importing

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::{Shared, failure};
 use crate::config::Settings;
@@ -14,6 +14,8 @@ use crate::message::{Failure, SettingsReport};
 #[derive(Debug)]
 pub struct Preferences {
     current: RwLock<Arc<Settings>>,
+    /// Held while the file is read, changed and written: two changes at once would lose one.
+    changing: Mutex<()>,
     file: PathBuf,
     /// A process that started offline stays so: going online deserves a fresh start.
     stays_offline: bool,
@@ -26,6 +28,7 @@ impl Preferences {
         Self {
             stays_offline: settings.offline,
             current: RwLock::new(Arc::new(settings)),
+            changing: Mutex::new(()),
             file,
         }
     }
@@ -46,6 +49,7 @@ impl Preferences {
     }
 
     fn change(&self, changes: &[(String, String)]) -> Result<Arc<Settings>, Failure> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut settings =
             Settings::change_file(&self.file, changes).map_err(failure::of_settings)?;
         settings.offline |= self.stays_offline;

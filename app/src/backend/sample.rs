@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::jobs::Emitter;
 use super::{Shared, failure, ingest};
-use crate::message::{Failure, ImportReport};
+use crate::message::{DocumentSummary, Failure, ImportReport};
 
 /// What to ask first: each is answered by one passage of the sample.
 pub const QUESTIONS: [&str; 3] = [
@@ -15,6 +15,9 @@ pub const QUESTIONS: [&str; 3] = [
     "Which nuts must Tom avoid?",
     "What did the roof repair cost?",
 ];
+
+/// The folder they are written to, below the data folder.
+const FOLDER: &str = "sample";
 
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {
@@ -47,12 +50,22 @@ pub const FILES: &[(&str, &[u8])] = files![
     "work/river-readings.csv",
 ];
 
+/// Whether documents of the sample are among these.
+#[must_use]
+pub fn is_among(documents: &[DocumentSummary]) -> bool {
+    let one_of_them = Path::new(FOLDER).join(FILES[0].0);
+    documents
+        .iter()
+        .filter_map(|document| document.path.as_deref())
+        .any(|path| Path::new(path).ends_with(&one_of_them))
+}
+
 /// Writes the sample into the data folder and imports it.
 ///
 /// # Errors
 /// When it cannot be written or imported.
 pub async fn import(shared: &Arc<Shared>, emitter: &Emitter) -> Result<ImportReport, Failure> {
-    let folder = shared.dirs.data.join("sample");
+    let folder = shared.dirs.data.join(FOLDER);
     let written = tokio::task::spawn_blocking(move || write(&folder))
         .await
         .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?;

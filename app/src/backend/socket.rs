@@ -158,7 +158,12 @@ impl Client {
             loop {
                 let line = tokio::select! {
                     line = lines.next_line() => line,
-                    () = emitter.cancelled() => return,
+                    () = emitter.cancelled() => {
+                        // Closing the connection cancels the command there. Who only stopped it still listens.
+                        let stopped = Failure::new(FailureKind::Cancelled, "Stopped; what was saved is safe.");
+                        emitter.send(Event::Failed(stopped)).await;
+                        return;
+                    }
                 };
                 let Ok(Some(line)) = line else { return };
                 let Ok(event) = serde_json::from_str(&line) else {

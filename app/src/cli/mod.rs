@@ -292,10 +292,7 @@ async fn follow(mut events: jobs::EventStream, printer: &Printer) -> Result<Repl
             }
             None => {
                 progress.clear();
-                return Err(Failure::general(
-                    "the Satchel process that was doing this ended before it was done",
-                )
-                .with_hint("Run the command again; what was saved is safe."));
+                return Err(jobs::ended_early());
             }
         }
     }

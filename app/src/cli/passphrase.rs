@@ -45,7 +45,15 @@ pub(crate) fn file_asker() -> AskPassphrase {
 #[must_use]
 pub(crate) fn new_passphrase() -> Option<Passphrase> {
     if std::env::var_os(NEW_FILE_VARIABLE).is_some() {
-        return from_file(NEW_FILE_VARIABLE);
+        let passphrase = from_file(NEW_FILE_VARIABLE);
+        if passphrase
+            .as_ref()
+            .is_some_and(|p| p.expose_secret().is_empty())
+        {
+            eprintln!("An empty passphrase protects nothing: write one into the file.");
+            return None;
+        }
+        return passphrase;
     }
     loop {
         let first = from_terminal_text("New passphrase")?;

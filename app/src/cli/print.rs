@@ -64,7 +64,7 @@ impl Printer {
     /// A message on stderr.
     pub(crate) fn message(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            eprintln!("{}", clean(text));
         }
     }
 
@@ -76,9 +76,9 @@ impl Printer {
             eprintln!("{error}");
             return;
         }
-        eprintln!("satchel: {}", failure.message);
+        eprintln!("satchel: {}", clean(&failure.message));
         if let Some(hint) = &failure.hint {
-            eprintln!("  {hint}");
+            eprintln!("  {}", clean(hint));
         }
     }
 
@@ -159,26 +159,7 @@ impl Printer {
     }
 
     fn import(&self, report: &ImportReport) {
-        let mut parts = Vec::new();
-        for (count, word) in [
-            (report.added, "added"),
-            (report.updated, "updated"),
-            (report.unchanged, "unchanged"),
-            (report.duplicates, "with the same content as another"),
-            (report.removed, "removed"),
-            (report.failed.len(), "could not be read"),
-        ] {
-            if count > 0 {
-                parts.push(format!("{count} {word}"));
-            }
-        }
-        if parts.is_empty() && report.embedded == 0 {
-            parts.push("Nothing to do".to_owned());
-        }
-        if report.embedded > 0 {
-            parts.push(format!("{} passages embedded", report.embedded));
-        }
-        self.message(&format!("{}.", parts.join(", ")));
+        self.message(&report.in_words());
         if report.missing > 0 {
             self.message(&format!(
                 "{} documents are kept whose files are no longer on disk; `--prune` removes them.",
@@ -188,16 +169,8 @@ impl Printer {
         if report.failed.len() > FAILURES_SHOWN {
             self.message("`satchel status` lists the files that could not be read.");
         }
-        if !report.skipped.is_empty() {
-            let kinds: Vec<String> = report
-                .skipped
-                .iter()
-                .map(|(what, count)| format!("{count} {what}"))
-                .collect();
-            self.message(&format!(
-                "Left out, no reader for them: {}.",
-                kinds.join(", ")
-            ));
+        if let Some(left_out) = report.left_out() {
+            self.message(&left_out);
         }
         self.message(&report.coverage.in_stock());
     }
@@ -278,11 +251,7 @@ impl Printer {
             }
         }
         for citation in &report.citations {
-            let mark = if citation.mark.is_empty() {
-                String::new()
-            } else {
-                format!("[{}] ", citation.mark)
-            };
+            let mark = bracketed(&citation.mark);
             self.line(&format!(
                 "  {mark}{} {}",
                 clean(&citation.place()),
@@ -422,14 +391,12 @@ pub(crate) fn workspace_label(workspace: &WorkspaceSummary) -> String {
     }
 }
 
-/// A size in the largest unit that it fills.
-#[must_use]
-pub(crate) fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{} KiB", bytes >> 10),
-        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+/// A mark as it stands in the text; nothing for a passage that has none.
+fn bracketed(mark: &str) -> String {
+    if mark.is_empty() {
+        String::new()
+    } else {
+        format!("[{mark}] ")
     }
 }
 

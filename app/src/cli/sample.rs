@@ -15,12 +15,22 @@ use crate::message::{Command, Failure, Reply};
 /// # Errors
 /// When the sample cannot be written or imported, or no model answers.
 pub(crate) async fn run(connection: &Connection, printer: &Printer) -> Result<ExitCode, Failure> {
-    let Reply::Status(status) = perform(connection, Command::Status, printer).await? else {
-        return Err(Failure::general("the backend gave no status"));
+    let Reply::Documents(documents) = perform(connection, Command::Documents, printer).await?
+    else {
+        return Err(Failure::general("the backend gave no documents"));
     };
-    if status.coverage.documents == 0 {
+    if documents.is_empty() {
         printer.message("Importing the sample …");
         printer.reply(&perform(connection, Command::ImportSample, printer).await?);
+    } else if !sample::is_among(&documents) {
+        printer.message(
+            "This workspace holds documents of yours; the sample is not mixed with them.\n\
+             To try it: `satchel workspace new Sample`, then `satchel --workspace Sample try`.",
+        );
+        if is_interactive() {
+            return chat::run(connection, printer, None).await;
+        }
+        return Ok(ExitCode::SUCCESS);
     }
     // Asked when nobody is there to ask.
     let question = sample::QUESTIONS[0];

@@ -14,6 +14,7 @@ use crate::backend::jobs;
 use crate::backend::workspaces::{Workspaces, carry_out, resolve};
 use crate::config::DataDirs;
 use crate::message::{Command, Failure, FailureKind, Reply, WorkspaceCommand, WorkspaceSummary};
+use crate::units::size;
 
 /// The variable that names a workspace for every command of a shell.
 const VARIABLE: &str = "SATCHEL_WORKSPACE";
@@ -111,7 +112,7 @@ fn question(wanted: &WorkspaceSummary) -> String {
         "Remove {} with {documents} and all its chats ({})? It cannot be brought back. \
          The files that were imported stay where they are.",
         print::workspace_label(wanted),
-        print::size(wanted.size_bytes),
+        size(wanted.size_bytes),
     )
 }
 

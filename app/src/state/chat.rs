@@ -147,6 +147,12 @@ impl Chat {
         self.turns.last().and_then(Turn::job)
     }
 
+    /// Whether a question can be asked now.
+    #[must_use]
+    pub fn takes_questions(&self) -> bool {
+        self.running().is_none() && self.loading.is_none()
+    }
+
     pub(super) fn begin(&mut self, job: JobId, question: &str) {
         self.failure = None;
         self.turns
@@ -256,6 +262,26 @@ mod tests {
         state.apply(job, Event::Answer("blue".into()));
         assert!(state.chat.turns.is_empty());
         assert_eq!(state.chat.running(), None);
+    }
+
+    #[test]
+    fn a_chat_takes_no_question_while_it_is_read() {
+        let mut state = SessionState::default();
+        let summary = ThreadSummary {
+            id: "1".into(),
+            title: "Colours".into(),
+            updated_at_ms: 0,
+        };
+        let (job, _) = state.open_thread(&summary);
+        assert!(state.ask("What colour?").is_none());
+        state.chat.opened(
+            job,
+            ThreadReport {
+                thread: summary,
+                messages: Vec::new(),
+            },
+        );
+        assert!(state.ask("What colour?").is_some());
     }
 
     #[test]

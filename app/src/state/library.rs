@@ -11,8 +11,6 @@ pub struct Library {
     pub documents: Vec<DocumentSummary>,
     /// Files that could not be read at the import that runs or ran last.
     pub failed: Vec<FileReport>,
-    /// What the last import left out, by kind.
-    pub skipped: Vec<(String, usize)>,
     /// What the list is narrowed to.
     pub filter: String,
 }
@@ -49,63 +47,12 @@ impl Library {
 
     pub(super) fn imported(&mut self, report: ImportReport) {
         self.failed = report.failed;
-        self.skipped = report.skipped;
     }
-}
-
-/// What an import did, in a sentence.
-#[must_use]
-pub fn summary(report: &ImportReport) -> String {
-    let counts = [
-        (report.added, "added"),
-        (report.updated, "updated"),
-        (report.unchanged, "unchanged"),
-        (report.duplicates, "with the same content as another"),
-        (report.removed, "removed"),
-        (report.failed.len(), "could not be read"),
-    ];
-    let parts: Vec<String> = counts
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, word)| format!("{count} {word}"))
-        .collect();
-    let mut text = if parts.is_empty() {
-        "Nothing new was found".to_owned()
-    } else {
-        parts.join(", ")
-    };
-    if report.cancelled {
-        text = format!("Stopped; what was saved is safe: {text}");
-    }
-    if !report.skipped.is_empty() {
-        let kinds: Vec<String> = report
-            .skipped
-            .iter()
-            .map(|(what, count)| format!("{count} {what}"))
-            .collect();
-        text += &format!(". Left out, no reader for them: {}", kinds.join(", "));
-    }
-    text + "."
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_import_is_told_in_a_sentence() {
-        let report = ImportReport {
-            added: 2,
-            unchanged: 1,
-            skipped: vec![("pptx".into(), 3)],
-            ..ImportReport::default()
-        };
-        assert_eq!(
-            summary(&report),
-            "2 added, 1 unchanged. Left out, no reader for them: 3 pptx."
-        );
-        assert_eq!(summary(&ImportReport::default()), "Nothing new was found.");
-    }
 
     #[test]
     fn a_file_that_was_mended_is_no_failure_any_more() {

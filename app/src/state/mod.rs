@@ -48,10 +48,16 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Long work that the user started and may want to stop.
+    /// Long work that the user started.
     #[must_use]
     pub fn is_shown(self) -> bool {
         matches!(self, Self::Import | Self::Model | Self::Check)
+    }
+
+    /// Work that ends early when it is asked to: a model file is copied or converted in one piece.
+    #[must_use]
+    pub fn can_stop(self) -> bool {
+        self != Self::Model
     }
 }
 
@@ -238,10 +244,11 @@ impl SessionState {
         self.jobs.values().any(|job| job.purpose == purpose)
     }
 
-    /// Asks in the open chat. `None` where there is nothing to ask or an answer is being written.
+    /// Asks in the open chat. `None` where there is nothing to ask, or an answer is being written, or the chat is
+    /// being read.
     pub fn ask(&mut self, question: &str) -> Option<(JobId, Command)> {
         let question = question.trim();
-        if question.is_empty() || self.chat.running().is_some() {
+        if question.is_empty() || !self.chat.takes_questions() {
             return None;
         }
         let job = self.begin(Purpose::Ask, "Answering");
@@ -394,7 +401,10 @@ impl SessionState {
             Reply::Document(document) => self.opened_document(id, document),
             Reply::Imported(report) => {
                 let problem = !report.failed.is_empty();
-                self.say(library::summary(&report), problem);
+                let left_out = report
+                    .left_out()
+                    .map_or_else(String::new, |words| format!(" {words}"));
+                self.say(report.in_words() + &left_out, problem);
                 self.library.imported(report);
                 return vec![
                     Wish::refresh(Command::Documents),

@@ -129,14 +129,7 @@ fn question_ui(window: &mut Window, ui: &mut egui::Ui) {
             .margin(egui::Margin::symmetric(12, 9));
         let field = ui.add(field);
         let field = field.accessible_name("Question");
-        if window
-            .view
-            .focus
-            .take_if(|field| *field == Field::Question)
-            .is_some()
-        {
-            field.request_focus();
-        }
+        window.view.give_caret(Field::Question, &field);
         let sent = match running {
             Some(job) => {
                 if ui
@@ -149,7 +142,9 @@ fn question_ui(window: &mut Window, ui: &mut egui::Ui) {
                 false
             }
             None => {
-                let possible = ready && !window.view.question.trim().is_empty();
+                let possible = ready
+                    && window.state.chat.takes_questions()
+                    && !window.view.question.trim().is_empty();
                 let button = theme::primary(ui, "Ask").min_size(egui::vec2(72.0, 36.0));
                 let clicked = ui
                     .add_enabled(possible, button)
@@ -225,13 +220,7 @@ fn no_documents_ui(window: &mut Window, ui: &mut egui::Ui) {
 
 /// Questions to begin with, where the sample is in the workspace.
 fn questions_ui(window: &mut Window, ui: &mut egui::Ui) {
-    let sample_folder = window.link.dirs().data.join("sample");
-    let documents = &window.state.library.documents;
-    let has_sample = documents.iter().any(|document| {
-        let path = document.path.as_deref().map(std::path::Path::new);
-        path.is_some_and(|path| path.starts_with(&sample_folder))
-    });
-    if !has_sample {
+    if !sample::is_among(&window.state.library.documents) {
         return;
     }
     ui.add_space(theme::GAP / 2.0);

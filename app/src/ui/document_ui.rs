@@ -70,7 +70,7 @@ pub(super) fn document_ui(window: &mut Window, ui: &mut egui::Ui) {
                 ui.add(egui::Label::new(theme::small(format!("{page}{path}"))).truncate())
                     .on_hover_text(path);
             });
-        } else {
+        } else if reader.failure.is_none() {
             ui.label("Opening …");
         }
     });

@@ -2,11 +2,12 @@
 //!
 //! Start at [`library_ui`].
 
-use eframe::egui::{self, Key, RichText};
+use eframe::egui::{self, RichText};
 
-use super::{Field, Pick, Removal, Window, theme};
+use super::{Field, Pick, Removal, Window, fields, theme};
 use crate::message::{Command, DocumentSummary, FileOutcome};
 use crate::state::{Opening, Purpose};
+use crate::units::size;
 
 /// Files that could not be read, shown before the list; the rest are counted.
 const FAILURES_SHOWN: usize = 5;
@@ -31,20 +32,10 @@ fn import_ui(window: &mut Window, ui: &mut egui::Ui) {
     let mut wanted = false;
     ui.horizontal(|ui| {
         let room = (ui.available_width() - 90.0).max(120.0);
-        let field = egui::TextEdit::singleline(&mut window.view.path)
-            .hint_text("Path of a folder or file, or drop it here")
-            .desired_width(room);
-        let field = ui.add(field);
-        let field = field.accessible_name("Path to import");
-        if window
-            .view
-            .focus
-            .take_if(|field| *field == Field::Path)
-            .is_some()
-        {
-            field.request_focus();
-        }
-        let entered = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+        let hint = "Path of a folder or file, or drop it here";
+        let field = fields::line(ui, &mut window.view.path, "Path to import", hint, room);
+        window.view.give_caret(Field::Path, &field);
+        let entered = fields::entered(ui, &field);
         let filled = !window.view.path.trim().is_empty();
         let clicked = ui
             .add_enabled(filled, theme::primary(ui, "Import"))
@@ -102,27 +93,15 @@ fn waits_for_embeddings(window: &Window) -> bool {
         })
 }
 
-/// Imports every known file again: unchanged ones cost a look at their time.
+/// Imports every known file again: unchanged ones cost a look at their time. Never the folders around them,
+/// which may hold what nobody chose.
 fn refresh(window: &mut Window) {
     let documents = &window.state.library.documents;
-    let paths: Vec<_> = documents
+    let paths = documents
         .iter()
         .filter_map(|document| document.path.as_deref().map(std::path::PathBuf::from))
-        .filter_map(|path| path.parent().map(std::path::Path::to_path_buf))
         .collect();
-    window.import(outermost(paths));
-}
-
-/// The folders that hold all others.
-fn outermost(mut folders: Vec<std::path::PathBuf>) -> Vec<std::path::PathBuf> {
-    folders.sort();
-    let mut kept: Vec<std::path::PathBuf> = Vec::new();
-    for folder in folders {
-        if !kept.iter().any(|outer| folder.starts_with(outer)) {
-            kept.push(folder);
-        }
-    }
-    kept
+    window.import_as("Looking for changes", paths);
 }
 
 fn failures_ui(window: &Window, ui: &mut egui::Ui) {
@@ -169,19 +148,17 @@ fn list_ui(window: &mut Window, ui: &mut egui::Ui) {
     if count == 0 {
         return;
     }
+    let mut shown = Vec::new();
     ui.horizontal(|ui| {
-        let field = egui::TextEdit::singleline(&mut library.filter)
-            .hint_text("Filter by title or path")
-            .desired_width(260.0);
-        ui.add(field).accessible_name("Filter documents");
-        let shown = library.shown().len();
-        ui.label(theme::small(if shown == count {
+        let hint = "Filter by title or path";
+        fields::line(ui, &mut library.filter, "Filter documents", hint, 260.0);
+        shown = library.shown();
+        ui.label(theme::small(if shown.len() == count {
             format!("{count} documents")
         } else {
-            format!("{shown} of {count} documents")
+            format!("{} of {count} documents", shown.len())
         }));
     });
-    let shown = library.shown();
     let mut opened = None;
     let mut removed = None;
     egui::ScrollArea::vertical()
@@ -246,7 +223,12 @@ fn row_ui(document: &DocumentSummary, ui: &mut egui::Ui) -> Option<Row> {
                 [86.0, 18.0],
                 egui::Label::new(RichText::new(state).small().color(colour)),
             );
-            ui.add_sized([70.0, 18.0], egui::Label::new(theme::small(size(document))));
+            ui.add_sized(
+                [70.0, 18.0],
+                egui::Label::new(theme::small(size(
+                    document.original_bytes.max(document.text_bytes),
+                ))),
+            );
             ui.add_sized([52.0, 18.0], egui::Label::new(theme::small(kind(document))));
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
                 let link = egui::Button::new(&document.title).frame(false).truncate();
@@ -282,26 +264,4 @@ fn kind(document: &DocumentSummary) -> String {
                 .unwrap_or_default()
                 .to_uppercase()
         })
-}
-
-fn size(document: &DocumentSummary) -> String {
-    match document.original_bytes.max(document.text_bytes) {
-        bytes @ 0..1024 => format!("{bytes} B"),
-        bytes @ 1024..1_048_576 => format!("{} KiB", bytes >> 10),
-        bytes => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folders_inside_others_are_not_named_twice() {
-        let folders = ["/a/b/c", "/a/b", "/a/bc", "/a/b"].map(std::path::PathBuf::from);
-        assert_eq!(
-            outermost(folders.to_vec()),
-            ["/a/b", "/a/bc"].map(std::path::PathBuf::from)
-        );
-    }
 }

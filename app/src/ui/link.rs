@@ -9,14 +9,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use eframe::egui;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::backend::connect::Connection;
-use crate::backend::jobs::Stopper;
+use crate::backend::jobs;
 use crate::backend::unlock::{AskPassphrase, Unlock};
 use crate::backend::workspaces::WorkspaceChoice;
 use crate::config::{DataDirs, Settings};
-use crate::message::{Command, Event, Failure};
+use crate::message::{Command, Event, Failure, FailureKind};
 use crate::state::JobId;
 use crate::state::saved::AppState;
 use satchel_sync::keys::Passphrase;
@@ -38,10 +39,8 @@ pub(super) enum News {
     },
     /// Of a command.
     Event(JobId, Event),
-    /// A command can be stopped from now on.
-    Started(JobId, Stopper),
-    /// What the user chose in a file dialog.
-    Picked(Picked),
+    /// What the user chose in a file dialog, and for which of the workspaces opened.
+    Picked(u64, Picked),
 }
 
 /// How a file dialog ended.
@@ -78,6 +77,13 @@ pub(super) struct Place {
     pub(super) which: WorkspaceChoice,
 }
 
+/// A command on its way.
+struct Running {
+    task: AbortHandle,
+    /// Asks it to end early.
+    stop: Arc<Notify>,
+}
+
 /// The way to the backend.
 pub(super) struct Link {
     place: Place,
@@ -88,7 +94,11 @@ pub(super) struct Link {
     sender: Sender<News>,
     news: Receiver<News>,
     connection: Option<Arc<Connection>>,
-    running: HashMap<JobId, (AbortHandle, Option<Stopper>)>,
+    running: HashMap<JobId, Running>,
+    /// The workspace that was open before this one.
+    left: Option<String>,
+    /// Counts the workspaces opened: what was picked for one is not taken for the next.
+    opened: u64,
 }
 
 impl Link {
@@ -109,6 +119,8 @@ impl Link {
             news,
             connection: None,
             running: HashMap::new(),
+            left: None,
+            opened: 0,
         };
         link.connect(None, link.place.which.clone());
         link
@@ -127,8 +139,13 @@ impl Link {
         });
     }
 
-    /// Leaves the open workspace for the one that is current now.
-    pub(super) fn reopen(&mut self) {
+    /// Leaves the open workspace for the one that is current now; `settings` are those in force.
+    pub(super) fn reopen(&mut self, settings: Option<Settings>, left: Option<String>) {
+        if let Some(settings) = settings {
+            self.place.settings = settings;
+        }
+        self.left = left;
+        self.place.which = WorkspaceChoice::Current;
         let open = self.close();
         self.connect(open, WorkspaceChoice::Current);
     }
@@ -136,11 +153,24 @@ impl Link {
     /// Takes over the open workspace.
     pub(super) fn opened(&mut self, connection: Arc<Connection>) {
         self.connection = Some(connection);
+        self.opened += 1;
     }
 
     /// Tries to open the workspace again.
     pub(super) fn retry(&self) {
-        self.connect(None, WorkspaceChoice::Current);
+        self.connect(None, self.place.which.clone());
+    }
+
+    /// Whether there is a workspace to go back to.
+    pub(super) fn can_go_back(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// Opens the workspace that was left for one that cannot be opened.
+    pub(super) fn go_back(&mut self) {
+        if let Some(left) = self.left.take() {
+            self.connect(None, WorkspaceChoice::Named(left));
+        }
     }
 
     /// The folders in use.
@@ -151,69 +181,85 @@ impl Link {
     /// What happened next, if anything did.
     pub(super) fn next(&mut self) -> Option<News> {
         let news = self.news.try_recv().ok()?;
-        match &news {
-            News::Event(job, Event::Reply(_) | Event::Failed(_)) => {
-                self.running.remove(job);
-            }
-            News::Started(job, stopper) => {
-                if let Some((_, known)) = self.running.get_mut(job) {
-                    *known = Some(stopper.clone());
-                }
-            }
-            _ => {}
+        if let News::Event(job, Event::Reply(_) | Event::Failed(_)) = &news {
+            self.running.remove(job);
         }
         Some(news)
     }
 
-    /// Sends a command. Before the workspace is open it goes nowhere, and the window offers none.
+    /// Sends a command. Its events end with a reply or a failure, whatever happens to the work.
     pub(super) fn send(&mut self, job: JobId, command: Command) {
+        let (sender, context) = (self.sender.clone(), self.context.clone());
         let Some(connection) = self.connection.clone() else {
+            let failure = Failure::new(FailureKind::Locked, "the workspace is not open yet")
+                .with_hint("Try again in a moment.");
+            tell(&sender, &context, News::Event(job, Event::Failed(failure)));
             return;
         };
-        let (sender, context) = (self.sender.clone(), self.context.clone());
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
         let task = self.runtime.spawn(async move {
-            match connection.submit(command).await {
-                Ok(mut events) => {
-                    tell(&sender, &context, News::Started(job, events.stopper()));
-                    while let Some(event) = events.next().await {
-                        let flows = matches!(
-                            event,
-                            Event::Answer(_) | Event::Progress(_) | Event::File(_)
-                        );
-                        // The window is gone when nobody receives.
-                        drop(sender.send(News::Event(job, event)));
-                        if flows {
-                            context.request_repaint_after(STREAM_FRAME);
-                        } else {
-                            context.request_repaint();
-                        }
-                    }
-                }
+            let mut events = match connection.submit(command).await {
+                Ok(events) => events,
                 Err(failure) => {
                     tell(&sender, &context, News::Event(job, Event::Failed(failure)));
+                    return;
+                }
+            };
+            let stopper = events.stopper();
+            loop {
+                let event = tokio::select! {
+                    event = events.next() => event,
+                    () = stopped.notified() => {
+                        stopper.stop();
+                        continue;
+                    }
+                };
+                let event = event.unwrap_or_else(|| Event::Failed(jobs::ended_early()));
+                let is_last = matches!(event, Event::Reply(_) | Event::Failed(_));
+                let flows = matches!(
+                    event,
+                    Event::Answer(_) | Event::Progress(_) | Event::File(_)
+                );
+                // The window is gone when nobody receives.
+                drop(sender.send(News::Event(job, event)));
+                if flows {
+                    context.request_repaint_after(STREAM_FRAME);
+                } else {
+                    context.request_repaint();
+                }
+                if is_last {
+                    return;
                 }
             }
         });
-        self.running.insert(job, (task.abort_handle(), None));
+        let task = task.abort_handle();
+        self.running.insert(job, Running { task, stop });
     }
 
     /// Ends a command early; how far it came is still told.
     pub(super) fn stop(&mut self, job: JobId) {
-        if let Some((_, Some(stopper))) = self.running.get(&job) {
-            stopper.stop();
+        if let Some(running) = self.running.get(&job) {
+            running.stop.notify_one();
         }
     }
 
     /// Ends a command whose result nobody wants any more.
     pub(super) fn drop_job(&mut self, job: JobId) {
-        if let Some((task, _)) = self.running.remove(&job) {
-            task.abort();
+        if let Some(running) = self.running.remove(&job) {
+            running.task.abort();
         }
+    }
+
+    /// Whether a dialog was opened in the workspace that is open now.
+    pub(super) fn is_of_this(&self, opened: u64) -> bool {
+        self.opened == opened
     }
 
     /// Shows the desktop's own file dialog.
     pub(super) fn pick(&self, what: Pick) {
         let (sender, context) = (self.sender.clone(), self.context.clone());
+        let opened = self.opened;
         self.runtime.spawn(async move {
             let started = std::time::Instant::now();
             let dialog = rfd::AsyncFileDialog::new();
@@ -235,8 +281,8 @@ impl Link {
             // Nobody cancels a dialog this fast: the desktop has none to show.
             let unseen = started.elapsed() < Duration::from_millis(250);
             match picked {
-                Some(picked) => tell(&sender, &context, News::Picked(picked)),
-                None if unseen => tell(&sender, &context, News::Picked(Picked::NoDialog)),
+                Some(picked) => tell(&sender, &context, News::Picked(opened, picked)),
+                None if unseen => tell(&sender, &context, News::Picked(opened, Picked::NoDialog)),
                 None => {}
             }
         });
@@ -254,8 +300,8 @@ impl Link {
 
     /// Ends what runs and gives the workspace back, to be closed.
     pub(super) fn close(&mut self) -> Option<Arc<Connection>> {
-        for (_, (task, _)) in self.running.drain() {
-            task.abort();
+        for (_, running) in self.running.drain() {
+            running.task.abort();
         }
         self.connection.take()
     }
@@ -273,7 +319,7 @@ fn asker(sender: &Sender<News>, context: &egui::Context) -> AskPassphrase {
 }
 
 /// Closes a workspace once its last command has let go of it.
-async fn close(mut open: Arc<Connection>) {
+pub(super) async fn close(mut open: Arc<Connection>) {
     // Commands were cancelled just now; they let go at their next step. A workspace that is held longer is left
     // to its holder: opening it again says that it is in use.
     for _ in 0..250 {

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 /// Deepest indent drawn; deeper lists go on there.
 const MAX_DEPTH: u8 = 8;
@@ -223,13 +223,11 @@ impl Reader {
                 });
             }
             Tag::BlockQuote(_) => self.quotes += 1,
-            Tag::CodeBlock(kind) => {
+            // The name of the language says nothing to a reader.
+            Tag::CodeBlock(_) => {
                 self.flush(0);
                 self.in_code = true;
                 self.look.code = true;
-                if let CodeBlockKind::Fenced(_) = kind {
-                    // The name of the language says nothing to a reader.
-                }
             }
             Tag::Emphasis => self.look.emphasised = true,
             Tag::Strong => self.look.strong = true,

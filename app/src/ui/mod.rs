@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 mod chat_ui;
 mod document_ui;
+mod fields;
 mod frame_work;
 mod library_ui;
 mod link;
@@ -53,7 +54,12 @@ pub fn run(
     which: WorkspaceChoice,
 ) -> Result<(), Failure> {
     let started = Instant::now();
-    if runtime.block_on(Connection::is_open_elsewhere(&dirs, &unlock, &which))? {
+    // A workspace that is named may need the passphrase to be found: the window asks for it.
+    let open_elsewhere = runtime.block_on(Connection::is_open_elsewhere(&dirs, &unlock, &which));
+    if open_elsewhere.or_else(|failure| match failure.kind {
+        FailureKind::Locked => Ok(false),
+        _ => Err(failure),
+    })? {
         return Err(Failure::new(
             FailureKind::Locked,
             "Satchel is open already for these documents",
@@ -89,8 +95,8 @@ pub fn run(
         }),
     );
     let connection = left.lock().ok().and_then(|mut left| left.take());
-    if let Some(connection) = connection.and_then(Arc::into_inner) {
-        runtime.block_on(connection.close());
+    if let Some(connection) = connection {
+        runtime.block_on(link::close(connection));
     }
     shown.map_err(|error| {
         Failure::general(format!("the window cannot be opened: {error}"))
@@ -307,12 +313,16 @@ impl Window {
             [one] => format!("Importing {}", one.display()),
             several => format!("Importing {} files and folders", several.len()),
         };
+        self.import_as(&title, paths);
+    }
+
+    fn import_as(&mut self, title: &str, paths: Vec<PathBuf>) {
         let command = Command::Import {
             paths,
             prune: false,
             skip_embeddings: false,
         };
-        self.send(Purpose::Import, &title, command);
+        self.send(Purpose::Import, title, command);
     }
 
     /// Imports what was typed: `~` is the home folder, and quotation marks around it are left off.
@@ -332,12 +342,12 @@ impl Window {
     }
 
     fn change_setting(&mut self, name: &str, value: String) {
-        let changes = vec![(name.to_owned(), value)];
-        self.send(
-            Purpose::Change,
-            "Changing a setting",
-            Command::ChangeSettings { changes },
-        );
+        self.change_settings(vec![(name.to_owned(), value)]);
+    }
+
+    fn change_settings(&mut self, changes: Vec<(String, String)>) {
+        let command = Command::ChangeSettings { changes };
+        self.send(Purpose::Change, "Changing settings", command);
     }
 
     fn stop(&mut self, job: JobId) {
@@ -345,6 +355,10 @@ impl Window {
     }
 
     fn new_chat(&mut self) {
+        if let Some(running) = self.state.chat.running() {
+            // Its answer is kept as far as it has come; the next question need not wait behind it.
+            self.stop(running);
+        }
         self.state.chat = Default::default();
         self.view.chat = Default::default();
         self.view.screen = Screen::Chat;
@@ -386,24 +400,42 @@ impl Window {
                     self.reopen();
                 }
             }
-            News::Started(..) => {}
-            News::Picked(Picked::Paths(paths)) => self.import(paths),
-            News::Picked(Picked::Model(path)) => self.import_model(path),
-            News::Picked(Picked::NoDialog) => self.state.say(
-                "This desktop shows no file dialog (it needs xdg-desktop-portal). Type or paste a path, or drop files here.",
-                false,
-            ),
+            News::Picked(opened, picked) => {
+                if self.link.is_of_this(opened) {
+                    self.take_picked(picked);
+                }
+            }
         }
     }
 
     /// Leaves the open workspace for the one that is current now.
     fn reopen(&mut self) {
+        let was_busy = self.state.shown_jobs().next().is_some();
+        let settings = self.state.settings.take().map(|report| report.settings);
+        let left = self.state.status.take().map(|status| status.workspace);
         self.state = self.state.emptied();
+        if was_busy {
+            self.state.say(
+                "The work in the other workspace was stopped; what was saved is safe. Start it again there to go on.",
+                false,
+            );
+        }
         self.view = View {
             screen: self.view.screen,
             ..View::default()
         };
-        self.link.reopen();
+        self.link.reopen(settings, left);
+    }
+
+    fn take_picked(&mut self, picked: Picked) {
+        match picked {
+            Picked::Paths(paths) => self.import(paths),
+            Picked::Model(path) => self.import_model(path),
+            Picked::NoDialog => self.state.say(
+                "This desktop shows no file dialog (it needs xdg-desktop-portal). Type or paste a path, or drop files here.",
+                false,
+            ),
+        }
     }
 
     fn pick(&mut self, what: Pick) {

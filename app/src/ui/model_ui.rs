@@ -2,10 +2,10 @@
 //!
 //! Start at [`model_ui`].
 
-use eframe::egui::{self, Key, RichText};
+use eframe::egui::{self, RichText};
 
 use super::chat_ui::column;
-use super::{Pick, Removal, Window, theme, typed_path};
+use super::{Pick, Removal, Window, fields, theme, typed_path};
 use crate::message::{Command, Level, ModelSummary};
 use crate::state::{Opening, Purpose};
 
@@ -109,12 +109,10 @@ fn import_ui(window: &mut Window, ui: &mut egui::Ui) {
     let mut wanted = false;
     ui.horizontal(|ui| {
         let room = (ui.available_width() - 190.0).max(120.0);
-        let field = egui::TextEdit::singleline(&mut window.view.model_path)
-            .hint_text("A GGUF file, or the folder of an embedder")
-            .desired_width(room);
-        let field = ui.add(field);
-        let field = field.accessible_name("Model to import");
-        let entered = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+        let hint = "A GGUF file, or the folder of an embedder";
+        let path = &mut window.view.model_path;
+        let field = fields::line(ui, path, "Model to import", hint, room);
+        let entered = fields::entered(ui, &field);
         let filled = !window.view.model_path.trim().is_empty();
         wanted = ui
             .add_enabled(filled, egui::Button::new("Import"))

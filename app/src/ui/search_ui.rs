@@ -5,7 +5,7 @@
 use eframe::egui::{self, RichText, text::LayoutJob};
 
 use super::chat_ui::{column, one_line};
-use super::{Field, Window, shell, theme};
+use super::{Field, Window, fields, shell, theme};
 use crate::message::{Citation, SearchMode};
 use crate::state::Opening;
 
@@ -26,23 +26,12 @@ pub(super) fn search_ui(window: &mut Window, ui: &mut egui::Ui) {
 
 fn query_ui(window: &mut Window, ui: &mut egui::Ui) {
     let ready = matches!(window.state.opening, Opening::Done);
-    let field = egui::TextEdit::singleline(&mut window.state.search.query)
-        .hint_text("Find passages by words and by meaning")
-        .desired_width(f32::INFINITY)
-        .margin(egui::Margin::symmetric(12, 9));
-    let field = ui.add(field);
-    let field = field.accessible_name("Words to find");
-    if window
-        .view
-        .focus
-        .take_if(|field| *field == Field::Search)
-        .is_some()
-    {
-        field.request_focus();
-    }
+    let query = &mut window.state.search.query;
+    let hint = "Find passages by words and by meaning";
+    let field = fields::line(ui, query, "Words to find", hint, fields::FULL);
+    window.view.give_caret(Field::Search, &field);
     // What was typed before the workspace was open is searched for once it is.
-    let waiting = ready && window.state.search.query.trim() != window.state.search.searched;
-    if field.changed() || waiting {
+    if ready && window.state.search.query.trim() != window.state.search.searched {
         window.search();
     }
     let line = match &window.state.search.report {

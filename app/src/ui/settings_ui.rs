@@ -5,7 +5,7 @@
 use eframe::egui::{self, RichText};
 
 use super::chat_ui::column;
-use super::{Window, theme};
+use super::{Window, fields, theme};
 use crate::config::Settings;
 use crate::state::saved::{AppState, Theme, ZOOM};
 
@@ -98,40 +98,27 @@ fn answers_ui(window: &mut Window, ui: &mut egui::Ui) {
         .num_columns(2)
         .spacing([18.0, 8.0])
         .show(ui, |ui| {
-            let label = ui.label("Longest answer");
-            let slider = egui::Slider::new(&mut values.max_output_tokens, 64..=4000)
-                .suffix(" tokens")
-                .logarithmic(true);
-            if is_settled(&ui.add(slider).labelled_by(label.id)) {
+            let length = egui::Slider::new(&mut values.max_output_tokens, 64..=4000);
+            if fields::slider(ui, "Longest answer", "Written at most.", in_tokens(length)) {
                 changed = Some(("max_output_tokens", values.max_output_tokens.to_string()));
             }
             ui.end_row();
-            let label = ui.label("Freedom of words").on_hover_text(
-                "Temperature: 0 always takes the likeliest word. Answers from documents should repeat them.",
-            );
-            let slider = egui::Slider::new(&mut values.temperature, 0.0..=1.5).step_by(0.05);
-            if is_settled(&ui.add(slider).labelled_by(label.id)) {
+            let freedom = egui::Slider::new(&mut values.temperature, 0.0..=1.5).step_by(0.05);
+            let help = "Temperature. 0 always takes the likeliest word.";
+            if fields::slider(ui, "Freedom of words", help, freedom) {
                 changed = Some(("temperature", format!("{:.2}", values.temperature)));
             }
             ui.end_row();
-            let label = ui.label("Passages read").on_hover_text(
-                "Tokens of your documents put before the model. More takes longer to read.",
-            );
-            let slider = egui::Slider::new(&mut values.passage_budget_tokens, 200..=8000)
-                .suffix(" tokens")
-                .logarithmic(true);
-            if is_settled(&ui.add(slider).labelled_by(label.id)) {
+            let passages = egui::Slider::new(&mut values.passage_budget_tokens, 200..=8000);
+            let help = "Put before the model. More takes longer to read.";
+            if fields::slider(ui, "Passages read", help, in_tokens(passages)) {
                 let value = values.passage_budget_tokens.to_string();
                 changed = Some(("passage_budget_tokens", value));
             }
             ui.end_row();
-            let label = ui.label("Model's window").on_hover_text(
-                "What the model can see at once. A larger window takes memory in proportion.",
-            );
-            let slider = egui::Slider::new(&mut values.context_len_tokens, 1024..=32_768)
-                .suffix(" tokens")
-                .logarithmic(true);
-            if is_settled(&ui.add(slider).labelled_by(label.id)) {
+            let size = egui::Slider::new(&mut values.context_len_tokens, 1024..=32_768);
+            let help = "Seen at once. More takes memory in proportion.";
+            if fields::slider(ui, "Model's window", help, in_tokens(size)) {
                 changed = Some(("context_len_tokens", values.context_len_tokens.to_string()));
             }
             ui.end_row();
@@ -141,23 +128,21 @@ fn answers_ui(window: &mut Window, ui: &mut egui::Ui) {
         .on_hover_text("Takes the defaults for these four")
         .clicked()
     {
-        for name in [
+        let names = [
             "max_output_tokens",
             "temperature",
             "passage_budget_tokens",
             "context_len_tokens",
-        ] {
-            window.change_setting(name, String::new());
-        }
+        ];
+        window.change_settings(names.map(|name| (name.to_owned(), String::new())).into());
     }
     if let Some((name, value)) = changed {
         window.change_setting(name, value);
     }
 }
 
-/// Whether a value has been chosen: a drag has ended, or a number was typed.
-fn is_settled(response: &egui::Response) -> bool {
-    response.drag_stopped() || (response.changed() && !response.dragged())
+fn in_tokens(slider: egui::Slider<'_>) -> egui::Slider<'_> {
+    slider.suffix(" tokens").logarithmic(true)
 }
 
 fn network_ui(window: &mut Window, ui: &mut egui::Ui) {

@@ -9,9 +9,10 @@ use super::{
     Field, Naming, Pick, Removal, Screen, Window, chat_ui, document_ui, library_ui, model_ui,
     search_ui, settings_ui, theme, unlock_ui, workspace_ui,
 };
-use crate::message::Command;
+use crate::message::{Command, Progress, Stage};
 use crate::state::saved::ZOOM;
 use crate::state::{JobId, Opening, Purpose, words};
+use crate::units::size;
 
 /// The screens with their names and shortcuts.
 const SCREENS: [(Screen, &str, Key); 5] = [
@@ -208,8 +209,7 @@ fn work_ui(window: &mut Window, ui: &mut egui::Ui) {
     for (id, job) in window.state.shown_jobs() {
         ui.horizontal(|ui| {
             ui.spinner();
-            let stopped = ui.button("Stop").clicked();
-            if stopped {
+            if job.purpose.can_stop() && ui.button("Stop").clicked() {
                 stop = Some(id);
             }
             match &job.progress {
@@ -217,7 +217,7 @@ fn work_ui(window: &mut Window, ui: &mut egui::Ui) {
                     ui.add(
                         egui::ProgressBar::new(step.done as f32 / step.total as f32)
                             .desired_width(180.0)
-                            .text(format!("{} of {}", step.done, step.total)),
+                            .text(counted(step)),
                     );
                     let left = step.eta_ms.map_or_else(String::new, time_left);
                     ui.add(egui::Label::new(format!("{}{left}", step.stage.label())).truncate());
@@ -266,6 +266,14 @@ fn notices_ui(window: &mut Window, ui: &mut egui::Ui) {
     }
     if let Some(index) = dismissed {
         window.state.notices.remove(index);
+    }
+}
+
+/// How much is done, in the unit of its stage.
+fn counted(step: &Progress) -> String {
+    match step.stage {
+        Stage::Model => format!("{} of {}", size(step.done), size(step.total)),
+        _ => format!("{} of {}", step.done, step.total),
     }
 }
 

@@ -65,5 +65,9 @@ pub(super) fn failure_ui(window: &mut Window, ui: &mut egui::Ui, failure: &Failu
             window.state.opening = Opening::Running;
             window.link.retry();
         }
+        if window.link.can_go_back() && ui.button("Back to the workspace before").clicked() {
+            window.state.opening = Opening::Running;
+            window.link.go_back();
+        }
     });
 }

@@ -2,12 +2,13 @@
 //!
 //! Start at the method of what is printed; [`Printer::reply`] chooses it.
 
-use super::{Printer, clean, indent, size, write_json};
+use super::{Printer, clean, indent, write_json};
 use crate::config::DataDirs;
 use crate::message::{
     DocumentSummary, FileOutcome, Finding, Level, ModelSummary, SettingsReport, StatusReport,
     ThreadReport, ThreadSummary, WorkspaceSummary,
 };
+use crate::units::size;
 
 /// Window for which the catalogue states the memory needed: Satchel's default.
 const CATALOG_CONTEXT_TOKENS: u32 = 4096;
@@ -68,9 +69,9 @@ impl Printer {
                     ""
                 };
                 let reference = citation.reference.as_deref().unwrap_or("gone");
+                let mark = super::bracketed(&citation.mark);
                 self.line(&format!(
-                    "  [{}] {} {}{changed}",
-                    citation.mark,
+                    "  {mark}{} {}{changed}",
                     clean(&citation.place),
                     self.dim(reference)
                 ));
@@ -156,7 +157,8 @@ impl Printer {
         ));
         for failure in &status.failures {
             if let FileOutcome::Failed { reason } = &failure.outcome {
-                self.line(&format!("✗ {}: {reason}", failure.path.display()));
+                let line = format!("✗ {}: {reason}", failure.path.display());
+                self.line(&clean(&line));
             }
         }
     }
