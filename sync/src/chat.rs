@@ -163,8 +163,11 @@ pub(crate) struct ChatDocument {
 }
 
 impl ChatDocument {
-    pub(crate) fn new(entry: &ThreadEntry) -> Result<Self, AutomergeError> {
-        let mut doc = Automerge::new();
+    /// A new chat in an empty document of some author.
+    pub(crate) fn new_in(
+        mut doc: Automerge,
+        entry: &ThreadEntry,
+    ) -> Result<Self, AutomergeError> {
         let about = Value::Map(values::to_map(entry));
         let made = doc.transact::<_, _, AutomergeError>(|tx| {
             tx.put(ROOT, "format", DOCUMENT_SCHEMA)?;
@@ -176,12 +179,17 @@ impl ChatDocument {
     }
 
     pub(crate) fn from_automerge(doc: Automerge) -> Result<Self, LoadError> {
-        check_schema(&doc)?;
-        let Some((automerge::Value::Object(ObjType::Map), messages)) = doc.get(ROOT, "messages")?
-        else {
-            return Err(LoadError::MissingPart("messages"));
-        };
+        let messages = Self::check(&doc)?;
         Ok(Self { doc, messages })
+    }
+
+    /// Whether an Automerge document is a chat of this version; gives the messages in it.
+    pub(crate) fn check(doc: &Automerge) -> Result<ObjId, LoadError> {
+        check_schema(doc)?;
+        match doc.get(ROOT, "messages")? {
+            Some((automerge::Value::Object(ObjType::Map), messages)) => Ok(messages),
+            _ => Err(LoadError::MissingPart("messages")),
+        }
     }
 
     pub(crate) fn automerge(&self) -> &Automerge {
@@ -281,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_chat_that_two_devices_continue_has_two_branches() {
-        let mut here = ChatDocument::new(&entry()).unwrap();
+        let mut here = ChatDocument::new_in(Automerge::new(), &entry()).unwrap();
         let first = here.append(None, said("question")).unwrap();
         let mut there = ChatDocument::from_automerge(here.doc.fork()).unwrap();
         here.append(Some(first), said("here")).unwrap();
@@ -318,7 +326,7 @@ mod tests {
             model: Some("small".into()),
             ..said("answer")
         };
-        let mut chat = ChatDocument::new(&entry()).unwrap();
+        let mut chat = ChatDocument::new_in(Automerge::new(), &entry()).unwrap();
         chat.append(None, message.clone()).unwrap();
         let loaded =
             ChatDocument::from_automerge(Automerge::load(&chat.doc.save()).unwrap()).unwrap();

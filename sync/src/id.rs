@@ -135,6 +135,11 @@ hex_id!(
     16
 );
 hex_id!(
+    /// Which device of a workspace: the first 16 bytes of BLAKE3 of its signing key, shown as 32 hexadecimal digits.
+    DeviceId,
+    16
+);
+hex_id!(
     /// What an original file contains: the BLAKE3 hash of its bytes, shown as 64 hexadecimal digits.
     ///
     /// Equal contents have equal hashes, so it recognises duplicates.

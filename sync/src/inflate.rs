@@ -58,6 +58,40 @@ pub fn check_foreign(bytes: &[u8]) -> Result<(), ForeignError> {
     inflated_bytes(bytes, MAX_INFLATED_BYTES).map(|_| ())
 }
 
+/// The kind of a chunk that holds a whole document.
+pub(crate) const DOCUMENT_CHUNK: u8 = 0;
+
+/// One Automerge chunk of a message.
+pub(crate) struct Chunk<'a> {
+    pub(crate) kind: u8,
+    /// The chunk with its header.
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Takes a message apart into its chunks, inflating nothing.
+///
+/// # Errors
+/// [`ForeignError::Malformed`] when it is not made of chunks.
+pub(crate) fn chunks(bytes: &[u8]) -> Result<Vec<Chunk<'_>>, ForeignError> {
+    let mut chunks = Vec::new();
+    let mut rest = Cursor(bytes);
+    while !rest.0.is_empty() {
+        let start = rest.0;
+        if rest.take(MAGIC.len())? != MAGIC {
+            return Err(ForeignError::Malformed);
+        }
+        rest.take(CHECKSUM_BYTES)?;
+        let kind = rest.take(1)?[0];
+        let len = rest.length()?;
+        rest.take(len)?;
+        chunks.push(Chunk {
+            kind,
+            bytes: &start[..start.len() - rest.0.len()],
+        });
+    }
+    Ok(chunks)
+}
+
 /// Counts how many bytes the compressed parts of `bytes` inflate to, stopping at `limit_bytes`.
 ///
 /// # Errors
@@ -77,7 +111,7 @@ pub fn inflated_bytes(bytes: &[u8], limit_bytes: u64) -> Result<u64, ForeignErro
         let len = rest.length()?;
         let body = rest.take(len)?;
         match kind {
-            0 => count_document(body, &mut budget)?,
+            DOCUMENT_CHUNK => count_document(body, &mut budget)?,
             // A plain change holds nothing compressed.
             1 => {}
             2 => budget.inflate(body)?,

@@ -30,13 +30,21 @@ pub enum FileKind {
     Chat = 3,
     /// An original file as it was imported.
     Original = 4,
+    /// What syncing remembers: keys, outbox, what the other devices have.
+    Sync = 5,
 }
 
 impl FileKind {
     pub(crate) fn from_number(number: u8) -> Option<Self> {
-        [Self::Index, Self::Document, Self::Chat, Self::Original]
-            .into_iter()
-            .find(|kind| *kind as u8 == number)
+        [
+            Self::Index,
+            Self::Document,
+            Self::Chat,
+            Self::Original,
+            Self::Sync,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == number)
     }
 }
 
@@ -172,6 +180,7 @@ pub struct WorkspaceKeys {
     document: Sealer,
     chat: Sealer,
     original: Sealer,
+    sync: Sealer,
     original_names: NameKey,
 }
 
@@ -187,6 +196,7 @@ impl WorkspaceKeys {
             document: sealer(FileKind::Document),
             chat: sealer(FileKind::Chat),
             original: sealer(FileKind::Original),
+            sync: sealer(FileKind::Sync),
             original_names: NameKey(Zeroizing::new(blake3::derive_key(
                 "Satchel 2026-11 names of originals: data key, workspace",
                 &material[..],
@@ -208,6 +218,7 @@ impl WorkspaceKeys {
             FileKind::Document => &self.document,
             FileKind::Chat => &self.chat,
             FileKind::Original => &self.original,
+            FileKind::Sync => &self.sync,
         }
     }
 

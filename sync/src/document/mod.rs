@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 pub use crate::id::DocumentId;
 pub use anchor::{Anchor, AnchorError, Resolved};
-pub(crate) use payload::{load, pack_changes, pack_snapshot, unpack};
+pub(crate) use payload::{load, pack_changes, pack_foreign_snapshot, pack_snapshot, unpack};
 
 use crate::diff;
 use crate::values;
@@ -70,7 +70,15 @@ impl TextDocument {
     /// # Errors
     /// [`AutomergeError`] only if Automerge has a mistake.
     pub fn new(text: &str, about: &impl Serialize) -> Result<Self, AutomergeError> {
-        let mut doc = Automerge::new();
+        Self::new_in(Automerge::new(), text, about)
+    }
+
+    /// As [`TextDocument::new`], in an empty document of some author.
+    pub(crate) fn new_in(
+        mut doc: Automerge,
+        text: &str,
+        about: &impl Serialize,
+    ) -> Result<Self, AutomergeError> {
         let about = Value::Map(values::to_map(about));
         let made = doc.transact::<_, _, AutomergeError>(|tx| {
             tx.put(ROOT, "format", DOCUMENT_SCHEMA)?;
@@ -88,11 +96,17 @@ impl TextDocument {
     /// # Errors
     /// [`LoadError`] when it is not a text document of this version.
     pub fn from_automerge(doc: Automerge) -> Result<Self, LoadError> {
-        check_schema(&doc)?;
-        let Some((automerge::Value::Object(ObjType::Text), text)) = doc.get(ROOT, "text")? else {
-            return Err(LoadError::MissingPart("text"));
-        };
+        let text = Self::check(&doc)?;
         Ok(Self { doc, text })
+    }
+
+    /// Whether an Automerge document is a text document of this version; gives the text in it.
+    pub(crate) fn check(doc: &Automerge) -> Result<ObjId, LoadError> {
+        check_schema(doc)?;
+        match doc.get(ROOT, "text")? {
+            Some((automerge::Value::Object(ObjType::Text), text)) => Ok(text),
+            _ => Err(LoadError::MissingPart("text")),
+        }
     }
 
     /// The whole text.
@@ -175,6 +189,14 @@ impl TextDocument {
 
     pub(crate) fn automerge(&self) -> &Automerge {
         &self.doc
+    }
+
+    pub(crate) fn into_automerge(self) -> Automerge {
+        self.doc
+    }
+
+    pub(crate) fn automerge_mut(&mut self) -> &mut Automerge {
+        &mut self.doc
     }
 }
 

@@ -32,6 +32,19 @@ pub(crate) fn pack_snapshot(doc: &Automerge, rendering: Option<&[u8]>) -> Vec<u8
     pack(SNAPSHOT, doc, rendering, &doc.save())
 }
 
+/// Packs a whole document that another device saved, without looking inside.
+///
+/// `None` when the heads cannot be those of a document. They are compared when the frame is loaded.
+pub(crate) fn pack_foreign_snapshot(heads: &[ChangeHash], bytes: &[u8]) -> Option<Vec<u8>> {
+    let count = u8::try_from(heads.len()).ok().filter(|count| *count > 0)?;
+    let mut heads = heads.to_vec();
+    heads.sort_unstable();
+    let mut frame = vec![SNAPSHOT, count];
+    heads.iter().for_each(|head| frame.extend_from_slice(&head.0));
+    frame.extend_from_slice(bytes);
+    Some(frame)
+}
+
 /// Packs the changes after `heads`; `None` when there are none.
 pub(crate) fn pack_changes(
     doc: &Automerge,
@@ -121,7 +134,12 @@ pub(crate) struct Part<'a> {
     bytes: &'a [u8],
 }
 
-impl Part<'_> {
+impl<'a> Part<'a> {
+    /// The Automerge chunks.
+    pub(crate) fn automerge_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// What the document says after this frame, where the frame tells.
     pub(crate) fn rendering(&self) -> Option<Vec<u8>> {
         let decoder = flate2::read::DeflateDecoder::new(self.rendering?);

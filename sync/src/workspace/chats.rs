@@ -12,6 +12,7 @@ use super::journal::{self, Journal, Place};
 use super::{Workspace, chat_place, remove_files};
 use crate::chat::{ChatDocument, Message, Thread, ThreadEntry};
 use crate::durable;
+use crate::entry::DocKey;
 use crate::id::{MessageId, ThreadId};
 
 impl Workspace {
@@ -38,15 +39,19 @@ impl Workspace {
             updated_at_ms: now,
         };
         let place = chat_place(&self.dir, entry.id);
-        let chat =
-            ChatDocument::new(&entry).map_err(|error| SaveError::load(&place.path, error))?;
+        let chat = ChatDocument::new_in(self.author.new_document(), &entry)
+            .map_err(|error| SaveError::load(&place.path, error))?;
         let bytes = journal::encode_new(&self.keys, place.name, chat.automerge(), None)?;
         durable::write(&place.path, &bytes)
             .map_err(|error| SaveError::io(&place.path, bytes.len() as u64, error))?;
         let id = entry.id;
         self.index()
             .change(&self.keys, vec![Change::Thread(entry)])
-            .inspect_err(|_| remove_files([place.path]))?;
+            .inspect_err(|_| {
+                self.author.renew();
+                remove_files([place.path]);
+            })?;
+        self.dirty.mark(DocKey::chat(id));
         Ok(id)
     }
 
@@ -81,8 +86,12 @@ impl Workspace {
         entry.updated_at_ms = entry.updated_at_ms.max(message.created_at_ms);
         let id = chat.append(parent, message).map_err(understood)?;
         if let Some(frame) = journal.pending(chat.automerge(), None)? {
-            journal.append(&self.keys, &frame, chat.automerge().get_heads())?;
+            let heads = chat.automerge().get_heads();
+            journal
+                .append(&self.keys, &frame, heads)
+                .inspect_err(|_| self.author.renew())?;
         }
+        self.dirty.mark(DocKey::chat(thread));
         self.after_append(&place.path, &mut journal, &chat, entry);
         Ok(id)
     }
@@ -169,7 +178,9 @@ impl Workspace {
             self.report(damage.clone());
         }
         let journal = Journal::open(place.clone(), &loaded.scan)?;
-        let chat = ChatDocument::from_automerge(loaded.doc)
+        let mut doc = loaded.doc;
+        self.author.take_over(&mut doc);
+        let chat = ChatDocument::from_automerge(doc)
             .map_err(|error| SaveError::load(&place.path, error))?;
         Ok((chat, journal))
     }

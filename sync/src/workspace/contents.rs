@@ -3,7 +3,7 @@
 //! Read from the renderings in the index file, or through Automerge where one is missing. Pure; a change is
 //! applied here only after it is durable. Start at [`Contents`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use automerge::Automerge;
 use automerge::hydrate::{Map, Value};
@@ -34,8 +34,9 @@ pub(super) struct Contents {
     pub(super) by_original: HashMap<ContentHash, DocumentId>,
     pub(super) threads: BTreeMap<ThreadId, ThreadEntry>,
     pub(super) failures: BTreeMap<String, String>,
-    /// Documents and chats that were removed while their files may still be there.
-    pub(super) removed: BTreeSet<[u8; 16]>,
+    /// Documents and chats that were removed while their files may still be there, with the heads that a document
+    /// had for the device that removed it.
+    pub(super) removed: BTreeMap<[u8; 16], String>,
 }
 
 /// One thing to change. All changes of a batch become one Automerge change and one fsync.
@@ -50,6 +51,11 @@ pub(super) enum Change {
         path: String,
         reason: Option<String>,
     },
+    /// What was removed, with the heads that the remover knew.
+    Removed {
+        id: [u8; 16],
+        heads: String,
+    },
     /// The files of something removed are gone, so it need not be remembered any longer.
     Forget([u8; 16]),
 }
@@ -61,7 +67,7 @@ struct Rendering {
     documents: Vec<IndexedDocument>,
     threads: Vec<ThreadEntry>,
     failures: BTreeMap<String, String>,
-    removed: Vec<[u8; 16]>,
+    removed: Vec<([u8; 16], String)>,
 }
 
 impl IndexedDocument {
@@ -124,9 +130,76 @@ impl Contents {
             documents: self.documents.values().cloned().collect(),
             threads: self.threads.values().cloned().collect(),
             failures: self.failures.clone(),
-            removed: self.removed.iter().copied().collect(),
+            removed: self
+                .removed
+                .iter()
+                .map(|(id, heads)| (*id, heads.clone()))
+                .collect(),
         };
         serde_json::to_vec(&rendering).expect("the index is plain data")
+    }
+
+    /// Whether nothing was ever put into it.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.documents.is_empty() && self.threads.is_empty() && self.removed.is_empty()
+    }
+
+    /// The changes that make this what `other` is.
+    pub(super) fn difference(&self, other: &Self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if self.name != other.name {
+            changes.push(Change::Name(other.name.clone()));
+        }
+        let gone = self.documents.keys();
+        changes.extend(
+            gone.filter(|id| !other.documents.contains_key(id))
+                .map(|id| Change::RemoveDocument(*id)),
+        );
+        let gone = self.threads.keys();
+        changes.extend(
+            gone.filter(|id| !other.threads.contains_key(id))
+                .map(|id| Change::RemoveThread(*id)),
+        );
+        let new = other.documents.iter();
+        changes.extend(
+            new.filter(|(id, document)| self.documents.get(id) != Some(document))
+                .map(|(_, document)| Change::Document(document.clone())),
+        );
+        let new = other.threads.iter();
+        changes.extend(
+            new.filter(|(id, thread)| self.threads.get(id) != Some(thread))
+                .map(|(_, thread)| Change::Thread(thread.clone())),
+        );
+        let new = other.failures.iter();
+        changes.extend(
+            new.filter(|(path, reason)| self.failures.get(*path) != Some(reason))
+                .map(|(path, reason)| Change::Failure {
+                    path: path.clone(),
+                    reason: Some(reason.clone()),
+                }),
+        );
+        let gone = self.failures.keys();
+        changes.extend(
+            gone.filter(|path| !other.failures.contains_key(*path))
+                .map(|path| Change::Failure {
+                    path: path.clone(),
+                    reason: None,
+                }),
+        );
+        let new = other.removed.iter();
+        changes.extend(
+            new.filter(|(id, heads)| self.removed.get(*id) != Some(heads))
+                .map(|(id, heads)| Change::Removed {
+                    id: *id,
+                    heads: heads.clone(),
+                }),
+        );
+        let gone = self.removed.keys();
+        changes.extend(
+            gone.filter(|id| !other.removed.contains_key(*id))
+                .map(|id| Change::Forget(*id)),
+        );
+        changes
     }
 
     /// Reads an index through Automerge.
@@ -151,7 +224,7 @@ impl Contents {
         if let Some(Value::Map(removed)) = root.get("removed") {
             contents.removed = removed
                 .iter()
-                .filter_map(|(id, _)| from_hex(id).ok())
+                .filter_map(|(id, heads)| Some((from_hex(id).ok()?, text(Some(&heads.value)))))
                 .collect();
         }
         if let Some(Value::Map(failures)) = root.get("failures") {
@@ -168,8 +241,12 @@ impl Contents {
             Change::Name(name) => self.name = name,
             Change::Document(document) => self.insert(document),
             Change::RemoveDocument(id) => {
+                let heads = self.documents.get(&id).map(|known| known.heads.clone());
                 self.remove(id);
-                self.removed.insert(id.0);
+                self.removed.insert(id.0, heads.unwrap_or_default());
+            }
+            Change::Removed { id, heads } => {
+                self.removed.insert(id, heads);
             }
             Change::Forget(id) => {
                 self.removed.remove(&id);
@@ -179,7 +256,7 @@ impl Contents {
             }
             Change::RemoveThread(id) => {
                 self.threads.remove(&id);
-                self.removed.insert(id.0);
+                self.removed.insert(id.0, String::new());
             }
             Change::Failure {
                 path,

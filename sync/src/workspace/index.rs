@@ -3,14 +3,20 @@
 //! Kept in memory as a whole and in `index.log`; each change is durable before it is visible.
 //! The schema is in `sync/SCHEMA.md`. Start at [`Index`].
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
 use automerge::hydrate::Value;
 use automerge::transaction::{Transactable, Transaction};
-use automerge::{Automerge, AutomergeError, ObjId, ObjType, ROOT, ReadDoc};
+use automerge::{Automerge, AutomergeError, ChangeHash, ObjId, ObjType, ROOT, ReadDoc};
 
 use super::contents::{Change, Contents, IndexedDocument, Record};
+use super::dirty::Dirty;
 use super::error::SaveError;
 use super::journal::{self, Journal, Place};
+use crate::author::Author;
 use crate::document::{DOCUMENT_SCHEMA, LoadError, check_schema};
+use crate::entry::DocKey;
 use crate::id::to_hex;
 use crate::log::Scan;
 use crate::seal::WorkspaceKeys;
@@ -26,6 +32,7 @@ pub(super) struct Index {
     journal: Journal,
     contents: Contents,
     in_doubt: bool,
+    shared: Option<(Arc<Author>, Arc<Dirty>)>,
 }
 
 #[derive(Debug)]
@@ -63,7 +70,13 @@ impl Index {
             journal,
             contents,
             in_doubt: false,
+            shared: None,
         })
+    }
+
+    /// Says as whom to write, and where to note that something has changed.
+    pub(super) fn attach(&mut self, author: Arc<Author>, dirty: Arc<Dirty>) {
+        self.shared = Some((author, dirty));
     }
 
     pub(super) fn contents(&self) -> &Contents {
@@ -101,7 +114,88 @@ impl Index {
             self.contents.apply(change);
         }
         self.compact_if_grown(keys);
+        if let Some((_, dirty)) = &self.shared {
+            dirty.mark(DocKey::INDEX);
+        }
         Ok(())
+    }
+
+    /// The Automerge document.
+    pub(super) fn automerge(&mut self, keys: &WorkspaceKeys) -> Result<&Automerge, SaveError> {
+        self.load(keys)?;
+        let loaded = self.loaded.as_ref();
+        loaded.map(|(doc, _)| doc).ok_or(SaveError::Reopen)
+    }
+
+    /// The heads as the file has them.
+    pub(super) fn heads(&self) -> &[ChangeHash] {
+        self.journal.saved_heads()
+    }
+
+    /// Takes in changes of another device, and says what they changed. On an error nothing has changed.
+    ///
+    /// `bytes` were checked by the caller. Where a panic inside Automerge or an unusable result shows that they are
+    /// no index, that is [`SaveError::NotUnderstood`].
+    pub(super) fn merge(
+        &mut self,
+        keys: &WorkspaceKeys,
+        bytes: &[u8],
+    ) -> Result<Vec<Change>, SaveError> {
+        self.load(keys)?;
+        let path = self.journal.place().path;
+        let Some((doc, _)) = &mut self.loaded else {
+            return Err(SaveError::Reopen);
+        };
+        let merged = catch_unwind(AssertUnwindSafe(|| {
+            doc.load_incremental(bytes)?;
+            Contents::of(doc)
+        }));
+        let merged = merged.unwrap_or(Err(LoadError::Panicked));
+        let saved = merged
+            .map_err(|error| SaveError::load(&path, error))
+            .and_then(|merged| {
+                let changes = self.contents.difference(&merged);
+                self.save(keys, &changes)?;
+                Ok((merged, changes))
+            });
+        match saved {
+            Ok((merged, changes)) => {
+                self.contents = merged;
+                self.compact_if_grown(keys);
+                Ok(changes)
+            }
+            Err(error) => {
+                self.take_back(keys);
+                Err(error)
+            }
+        }
+    }
+
+    /// Replaces an index in which nothing was ever written by that of another device.
+    pub(super) fn replace(
+        &mut self,
+        keys: &WorkspaceKeys,
+        bytes: &[u8],
+    ) -> Result<Vec<Change>, SaveError> {
+        let place = self.journal.place();
+        let understood = |error| SaveError::load(&place.path, error);
+        let loaded = catch_unwind(AssertUnwindSafe(|| {
+            let doc = Automerge::load(bytes)?;
+            check_schema(&doc)?;
+            Maps::of(&doc)?;
+            let contents = Contents::of(&doc)?;
+            Ok::<_, LoadError>((doc, contents))
+        }));
+        let (doc, contents) = loaded
+            .unwrap_or(Err(LoadError::Panicked))
+            .map_err(understood)?;
+        let rendering = contents.render();
+        let file = journal::encode_new(keys, place.name, &doc, Some(&rendering))?;
+        crate::durable::write(&place.path, &file)
+            .map_err(|error| SaveError::io(&place.path, file.len() as u64, error))?;
+        let changes = self.contents.difference(&contents);
+        self.take_back(keys);
+        Ok(changes)
     }
 
     /// The Automerge document, loaded from the file when it is first needed.
@@ -117,7 +211,11 @@ impl Index {
             }
             check_schema(&read.doc).map_err(understood)?;
             let maps = Maps::of(&read.doc).map_err(understood)?;
-            self.loaded = Some((read.doc, maps));
+            let mut doc = read.doc;
+            if let Some((author, _)) = &self.shared {
+                author.take_over(&mut doc);
+            }
+            self.loaded = Some((doc, maps));
         }
         Ok(())
     }
@@ -150,11 +248,17 @@ impl Index {
     /// Goes back to what the file says, since Automerge cannot take back a committed change.
     fn take_back(&mut self, keys: &WorkspaceKeys) {
         let place = self.journal.place();
+        let shared = self.shared.take();
+        if let Some((author, _)) = &shared {
+            // What is taken back had numbers that must not be used again.
+            author.renew();
+        }
         let reread = journal::scan(keys, &place).ok().and_then(Result::ok);
         match reread.and_then(|scan| Self::open(place, &scan).ok()) {
             Some(index) => *self = index,
             None => self.in_doubt = true,
         }
+        self.shared = shared;
     }
 
     /// What Automerge says, to compare with what the renderings say.
@@ -197,12 +301,15 @@ fn apply(
         }
         Change::RemoveDocument(id) => {
             tx.delete(&maps.documents, id.to_string())?;
-            tx.put(&maps.removed, id.to_string(), true)
+            let known = contents.documents.get(id);
+            let heads = known.map_or("", |document| document.heads.as_str());
+            tx.put(&maps.removed, id.to_string(), heads)
         }
         Change::RemoveThread(id) => {
             tx.delete(&maps.threads, id.to_string())?;
-            tx.put(&maps.removed, id.to_string(), true)
+            tx.put(&maps.removed, id.to_string(), "")
         }
+        Change::Removed { id, heads } => tx.put(&maps.removed, to_hex(id), heads.as_str()),
         Change::Forget(id) => tx.delete(&maps.removed, to_hex(id)),
         Change::Failure {
             path,

@@ -89,9 +89,17 @@ pub(super) fn encode_new(
     doc: &Automerge,
     rendering: Option<&[u8]>,
 ) -> Result<Vec<u8>, SaveError> {
-    let snapshot = pack_snapshot(doc, rendering);
-    check_length(snapshot.len())?;
-    Ok(LogFile::new(keys, name).encode(&[&snapshot]))
+    encode_frame(keys, name, &pack_snapshot(doc, rendering))
+}
+
+/// The bytes of a new log with one frame.
+pub(super) fn encode_frame(
+    keys: &WorkspaceKeys,
+    name: FileName,
+    frame: &[u8],
+) -> Result<Vec<u8>, SaveError> {
+    check_length(frame.len())?;
+    Ok(LogFile::new(keys, name).encode(&[frame]))
 }
 
 /// A document's log, open for appending.

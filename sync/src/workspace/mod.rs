@@ -15,9 +15,11 @@
 
 mod chats;
 mod contents;
+mod dirty;
 mod documents;
 mod entry;
 mod error;
+mod exchange;
 mod index;
 mod journal;
 mod list;
@@ -28,22 +30,28 @@ mod save;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+pub use dirty::Wake;
 pub use entry::{DocumentEntry, ImportFailure, NewDocument, TextKind, version_of};
 pub use error::{OpenError, SaveError};
 pub use list::{WorkspaceGlance, WorkspaceListing, glance, list};
 pub use recovery::RecoveryReport;
 pub use remove::{RemovedWorkspace, remove, removed};
 
+use crate::author::Author;
 use crate::document::TextDocument;
 use crate::durable;
+use crate::id::DeviceId;
 pub use crate::id::{ContentHash, DocumentId, ThreadId, WorkspaceId};
 use crate::keys::DataKey;
 use crate::log::{Damage, FileName};
 use crate::seal::{FileKind, WorkspaceKeys};
 use contents::Change;
+use dirty::Dirty;
+pub(crate) use exchange::WorkspaceDocuments;
 use index::Index;
 use journal::Place;
 
@@ -55,6 +63,8 @@ const INDEX_FILE: &str = "index.log";
 const DOCUMENTS: &str = "documents";
 const CHATS: &str = "chats";
 const ORIGINALS: &str = "originals";
+/// What syncing remembers of a workspace; only a shared one has it.
+pub(crate) const SYNC_FILE: &str = "sync.redb";
 
 /// An open workspace. Only one process has it open at a time; dropping it lets the next one in.
 #[derive(Debug)]
@@ -67,6 +77,14 @@ pub struct Workspace {
     /// The document that was loaded last; see [`documents`].
     last_used: Mutex<Option<(DocumentId, TextDocument)>>,
     damages: Mutex<Vec<Damage>>,
+    /// As whom documents are written.
+    author: Arc<Author>,
+    /// What the sync has not looked at yet.
+    dirty: Arc<Dirty>,
+    /// This device, in a workspace that is shared with others.
+    device: OnceLock<DeviceId>,
+    /// Joined, and the list of documents has not arrived yet.
+    awaits_index: AtomicBool,
     _lock: File,
 }
 
@@ -132,7 +150,10 @@ impl Workspace {
         Ok((Self::assemble(dir, keys, index, lock), report))
     }
 
-    fn assemble(dir: &Path, keys: WorkspaceKeys, index: Index, lock: File) -> Self {
+    fn assemble(dir: &Path, keys: WorkspaceKeys, mut index: Index, lock: File) -> Self {
+        let author = Arc::new(Author::unknown());
+        let dirty = Arc::new(Dirty::default());
+        index.attach(Arc::clone(&author), Arc::clone(&dirty));
         Self {
             dir: dir.to_owned(),
             keys,
@@ -140,8 +161,43 @@ impl Workspace {
             files: RwLock::new(()),
             last_used: Mutex::new(None),
             damages: Mutex::new(Vec::new()),
+            author,
+            dirty,
+            device: OnceLock::new(),
+            awaits_index: AtomicBool::new(false),
             _lock: lock,
         }
+    }
+
+    /// Writes as this device of a shared workspace from now on.
+    pub(crate) fn become_device(&self, device: DeviceId) {
+        self.author.become_device(device);
+        // A workspace is one device's for as long as it is open.
+        self.device.set(device).ok();
+    }
+
+    /// Says whether the list of documents is still to come from the other devices; until then nothing is written.
+    pub(crate) fn await_index(&self, awaited: bool) {
+        self.awaits_index.store(awaited, Ordering::Release);
+    }
+
+    pub(crate) fn awaits_index(&self) -> bool {
+        self.awaits_index.load(Ordering::Acquire)
+    }
+
+    /// This device, where the workspace is shared and its sync is open.
+    #[must_use]
+    pub fn device(&self) -> Option<DeviceId> {
+        self.device.get().copied()
+    }
+
+    /// Calls `wake` whenever something was saved that other devices do not have yet.
+    pub fn wake_with(&self, wake: Option<Wake>) {
+        self.dirty.wake_with(wake);
+    }
+
+    pub(crate) fn keys(&self) -> &WorkspaceKeys {
+        &self.keys
     }
 
     /// The workspace's id.

@@ -14,7 +14,7 @@ use super::error::{OpenError, SaveError};
 use super::index::{self, Index};
 use super::journal;
 use super::{
-    CHATS, DOCUMENTS, ORIGINALS, chat_place, document_place, index_place, originals, remove_files,
+    CHATS, DOCUMENTS, ORIGINALS, SYNC_FILE, chat_place, document_place, index_place, originals, remove_files,
 };
 use crate::chat::{ChatDocument, ThreadEntry};
 use crate::document::TextDocument;
@@ -200,7 +200,13 @@ impl Opened<'_> {
 
     /// Deletes files of what was removed, where a crash came in between.
     fn remove_removed(&mut self) -> Result<(), SaveError> {
-        let removed: Vec<[u8; 16]> = self.index.contents().removed.iter().copied().collect();
+        let contents = self.index.contents();
+        let is_back = |id: &[u8; 16]| {
+            contents.documents.contains_key(&DocumentId(*id))
+                || contents.threads.contains_key(&ThreadId(*id))
+        };
+        let removed = contents.removed.keys().copied();
+        let removed: Vec<[u8; 16]> = removed.filter(|id| !is_back(id)).collect();
         let files: Vec<PathBuf> = removed
             .iter()
             .flat_map(|id| {
@@ -213,6 +219,10 @@ impl Opened<'_> {
             .collect();
         self.report.removed_files += files.len();
         remove_files(files);
+        if self.dir.join(SYNC_FILE).exists() {
+            // The other devices need to know it, too.
+            return Ok(());
+        }
         self.index
             .change(self.keys, removed.into_iter().map(Change::Forget).collect())
     }

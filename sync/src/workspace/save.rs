@@ -19,6 +19,7 @@ use super::originals::{self, MAX_ORIGINAL_BYTES};
 use super::{Workspace, document_place, remove_files};
 use crate::document::{MAX_TEXT_BYTES, TextDocument};
 use crate::durable;
+use crate::entry::DocKey;
 use crate::id::{ContentHash, DocumentId};
 
 /// Free space that a batch must leave, in bytes: the index, folders and the file system's own needs.
@@ -98,6 +99,9 @@ impl Workspace {
         self.write_batch(&files, &appends, &changes)?;
         self.remove_unneeded(replaced);
         self.compact(appends);
+        for document in &changes {
+            self.dirty.mark(DocKey::document(document.entry.id));
+        }
         Ok(changes.into_iter().map(|document| document.entry).collect())
     }
 
@@ -121,6 +125,7 @@ impl Workspace {
             self.index().change(&self.keys, changes)
         });
         if saved.is_err() {
+            self.author.renew();
             for append in appends {
                 let mut append = append.lock().unwrap_or_else(PoisonError::into_inner);
                 let len_before_bytes = append.len_before_bytes;
@@ -221,8 +226,9 @@ impl Workspace {
             };
             return Ok((write, heads));
         }
-        let document =
-            TextDocument::new(text, entry).map_err(|error| SaveError::load(&place.path, error))?;
+        let empty = self.author.new_document();
+        let document = TextDocument::new_in(empty, text, entry)
+            .map_err(|error| SaveError::load(&place.path, error))?;
         let bytes = journal::encode_new(
             &self.keys,
             place.name,
@@ -248,8 +254,9 @@ impl Workspace {
                     self.report(damage.clone());
                 }
                 let journal = Journal::open(place.clone(), &loaded.scan)?;
-                let document = TextDocument::from_automerge(loaded.doc)
+                let mut document = TextDocument::from_automerge(loaded.doc)
                     .map_err(|error| SaveError::load(&place.path, error))?;
+                self.author.take_over(document.automerge_mut());
                 Ok(Some((document, journal)))
             }
         }

@@ -1,0 +1,437 @@
+//! What arrives: opened, judged, taken in; or kept waiting, kept apart, refused with a word to the user.
+//!
+//! Nothing is believed: not the edge (seal, signature, sequence and membership are checked), not a member (sizes,
+//! authorship and roles are checked before Automerge sees a byte). Start at `receive`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use automerge::ChangeHash;
+use satchel_protocol::fragment::{EncryptedFragment, FragmentKind};
+use satchel_protocol::id::{FragmentId, NodeFingerprint, Offset};
+
+use super::documents::{Documents, Incoming, Outcome};
+use super::rows::{Item, PartNote, Peer, Wait};
+use super::state::EngineError;
+use super::store::SyncStore;
+use super::{Action, Attachments, Engine};
+use crate::entry::{DocKey, Inner, PartBody, inner_hash};
+use crate::id::{DeviceId, to_hex};
+use crate::member::Role;
+use crate::sealing;
+
+/// An entry that was opened and found to be a member's.
+struct Opened {
+    id: FragmentId,
+    fragment: EncryptedFragment,
+    pack: bool,
+    inner: Inner,
+    hash: [u8; 32],
+}
+
+/// What to do with a fragment.
+enum Verdict {
+    Take(Box<Opened>),
+    Wait(Wait),
+    /// For good: it is altered, forged, or of somebody who may not write.
+    Refuse(String),
+    /// Known already.
+    Old,
+}
+
+impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
+    /// Takes in entries in the order of an edge's log.
+    pub(super) fn receive(
+        &mut self,
+        edge: NodeFingerprint,
+        entries: Vec<(Offset, EncryptedFragment)>,
+    ) -> Result<(), EngineError> {
+        let mut fresh = Vec::new();
+        for (offset, fragment) in entries {
+            let id = fragment.id();
+            if let Some(mut item) = self.state.items.get(&id).cloned() {
+                if item.offset(&edge) != Some(offset) {
+                    item.offsets.insert(edge.to_string(), offset.0);
+                    self.state.set_item(id, item, &mut self.rows);
+                }
+                continue;
+            }
+            fresh.push((Some((edge, offset)), fragment));
+        }
+        self.judge_all(edge, fresh)
+    }
+
+    /// Looks again at what waits for one of these reasons.
+    pub(super) fn retry_waiting(
+        &mut self,
+        edge: NodeFingerprint,
+        reasons: &[Wait],
+    ) -> Result<(), EngineError> {
+        let waiting: Vec<_> = self
+            .state
+            .waiting
+            .values()
+            .filter(|(wait, _)| reasons.contains(wait))
+            .map(|(_, fragment)| (None, fragment.clone()))
+            .collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        self.judge_all(edge, waiting)
+    }
+
+    /// Judges fragments until none of them leads any further.
+    fn judge_all(
+        &mut self,
+        edge: NodeFingerprint,
+        mut fragments: Vec<(Option<(NodeFingerprint, Offset)>, EncryptedFragment)>,
+    ) -> Result<(), EngineError> {
+        loop {
+            let mut batch: Vec<(Option<(NodeFingerprint, Offset)>, Opened)> = Vec::new();
+            let mut ahead: BTreeMap<DeviceId, (u64, [u8; 32])> = BTreeMap::new();
+            for (place, fragment) in std::mem::take(&mut fragments) {
+                match self.judge(&fragment, &ahead) {
+                    Verdict::Take(opened) => {
+                        let device = opened.inner.device;
+                        ahead.insert(device, (opened.inner.sequence, opened.hash));
+                        for covered in &opened.inner.covers {
+                            let known = self.sequence_of(&covered.device, &ahead).0;
+                            if covered.sequence > known {
+                                ahead.insert(covered.device, (covered.sequence, covered.hash));
+                            }
+                        }
+                        batch.push((place, *opened));
+                    }
+                    Verdict::Wait(wait) => {
+                        if wait == Wait::Membership || wait == Wait::Keys {
+                            self.read_control(edge);
+                        }
+                        self.state.wait(wait, fragment, &mut self.rows);
+                    }
+                    Verdict::Refuse(words) => {
+                        self.state.stop_waiting(fragment.id(), &mut self.rows);
+                        self.state.warn(self.now.wall_ms, words, &mut self.rows);
+                        self.actions.push(Action::StatusChanged);
+                    }
+                    Verdict::Old => self.state.stop_waiting(fragment.id(), &mut self.rows),
+                }
+            }
+            if batch.is_empty() || !self.take_in(batch)? {
+                return self.commit();
+            }
+            // What waited for one of these may fit now.
+            let gaps = self.state.waiting.values();
+            fragments = gaps
+                .filter(|(wait, _)| *wait == Wait::Gap)
+                .map(|(_, fragment)| (None, fragment.clone()))
+                .collect();
+            if fragments.is_empty() {
+                return self.commit();
+            }
+        }
+    }
+
+    fn sequence_of(
+        &self,
+        device: &DeviceId,
+        ahead: &BTreeMap<DeviceId, (u64, [u8; 32])>,
+    ) -> (u64, [u8; 32]) {
+        let here = self.state.device.id();
+        if *device == here {
+            return (self.state.own.sequence, self.state.own_hash());
+        }
+        ahead.get(device).copied().unwrap_or_else(|| {
+            let peer = self.state.peers.get(device);
+            peer.map_or((0, [0; 32]), |peer| {
+                (peer.sequence, super::rows::hash_of(&peer.hash))
+            })
+        })
+    }
+
+    fn judge(
+        &self,
+        fragment: &EncryptedFragment,
+        ahead: &BTreeMap<DeviceId, (u64, [u8; 32])>,
+    ) -> Verdict {
+        let kind = fragment.header().kind;
+        let altered = || {
+            Verdict::Refuse(
+                "An edge node sent an entry that nobody in this workspace made, or that was altered. It was not used."
+                    .to_owned(),
+            )
+        };
+        if !matches!(kind, FragmentKind::Entry | FragmentKind::Pack) {
+            return altered();
+        }
+        let Some(secrets) = self.state.keyring.find(&fragment.header().epoch_id) else {
+            return Verdict::Wait(Wait::Keys);
+        };
+        let workspace = self.state.founding.workspace;
+        let Ok(bytes) = sealing::open(secrets, workspace, kind, fragment) else {
+            return altered();
+        };
+        let Ok((inner, signed)) = Inner::decode(&bytes) else {
+            return Verdict::Refuse(
+                "An entry of another laptop is not understood: update Satchel on this one."
+                    .to_owned(),
+            );
+        };
+        let Some(member) = self.state.control.member(&inner.device) else {
+            return Verdict::Wait(Wait::Membership);
+        };
+        if !self.state.control.knows_head(&inner.control_head) {
+            return Verdict::Wait(Wait::Membership);
+        }
+        if !signed.verify(&member.public, workspace, secrets.id, kind) {
+            return altered();
+        }
+        let label = &member.label;
+        match self.state.control.role_at(&inner.device, &inner.control_head) {
+            Some(Role::Owner | Role::Writer) => {}
+            Some(Role::Reader) => {
+                return Verdict::Refuse(format!(
+                    "The laptop “{label}” may only read, but wrote something. It was not used."
+                ));
+            }
+            None => {
+                return Verdict::Refuse(format!(
+                    "Something was written as the laptop “{label}” when it was no member. It was not used."
+                ));
+            }
+        }
+        if let Some(removal) = &member.removed
+            && inner.sequence > removal.last_accepted
+        {
+            return Verdict::Wait(Wait::Late);
+        }
+        let hash = inner_hash(&bytes);
+        let (known, known_hash) = self.sequence_of(&inner.device, ahead);
+        if inner.sequence <= known {
+            if inner.sequence == known && hash != known_hash && inner.device != self.state.device.id() {
+                return Verdict::Refuse(format!(
+                    "The laptop “{label}” exists twice: two copies of it wrote different things. Remove it on another laptop and pair it anew."
+                ));
+            }
+            if inner.sequence == known && inner.device == self.state.device.id() && hash != known_hash {
+                return Verdict::Refuse(
+                    "A copy of this laptop's data writes as this laptop. Remove one of the two on another laptop and pair it anew."
+                        .to_owned(),
+                );
+            }
+            return Verdict::Old;
+        }
+        if inner.device == self.state.device.id() {
+            return Verdict::Refuse(
+                "A copy of this laptop's data writes as this laptop, or this laptop was restored from a backup. Remove it on another laptop and pair it anew."
+                    .to_owned(),
+            );
+        }
+        let pack = kind == FragmentKind::Pack;
+        let follows = inner.sequence == known + 1 && inner.previous == known_hash;
+        // A pack stands for what it covers; before that nothing need have arrived.
+        let covers_gap = pack
+            && inner
+                .covers
+                .iter()
+                .any(|covered| covered.device == inner.device && covered.sequence + 1 == inner.sequence);
+        if !follows && !covers_gap {
+            if inner.sequence == known + 1 {
+                return Verdict::Refuse(format!(
+                    "An entry of the laptop “{label}” does not fit the one before it. It was not used."
+                ));
+            }
+            return Verdict::Wait(Wait::Gap);
+        }
+        Verdict::Take(Box::new(Opened {
+            id: fragment.id(),
+            fragment: fragment.clone(),
+            pack,
+            inner,
+            hash,
+        }))
+    }
+
+    /// Says whether any entry of the batch was taken in whole.
+    fn take_in(
+        &mut self,
+        batch: Vec<(Option<(NodeFingerprint, Offset)>, Opened)>,
+    ) -> Result<bool, EngineError> {
+        let (mut parts, mut owners, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, (_, opened)) in batch.iter().enumerate() {
+            for part in &opened.inner.parts {
+                let bytes = match &part.body {
+                    PartBody::Inline(bytes) => bytes,
+                    PartBody::Blobs { .. } => {
+                        bodies.push((number, part.clone()));
+                        continue;
+                    }
+                };
+                owners.push(number);
+                parts.push(Incoming {
+                    key: part.key,
+                    encoding: part.encoding,
+                    heads: part.heads.iter().copied().map(ChangeHash).collect(),
+                    bytes: bytes.clone(),
+                    author: (!opened.pack).then_some(opened.inner.device),
+                });
+            }
+        }
+        let keys: Vec<(DocKey, Vec<ChangeHash>)> = parts
+            .iter()
+            .map(|part| (part.key, part.heads.clone()))
+            .collect();
+        let (outcomes, arrival) = self.documents.apply(parts)?;
+        let mut missing = vec![false; batch.len()];
+        let mut unusable = vec![false; batch.len()];
+        let mut refusals = Vec::new();
+        for ((outcome, (key, heads)), owner) in outcomes.into_iter().zip(keys).zip(owners) {
+            match outcome {
+                Outcome::Applied { current } => self.note_shared(key, heads, current),
+                Outcome::Missing => missing[owner] = true,
+                Outcome::Removed => {}
+                Outcome::Refused(words) => refusals.push((owner, words)),
+            }
+        }
+        for (owner, words) in refusals {
+            unusable[owner] = true;
+            let label = self.label_of(&batch[owner].1.inner.device);
+            let words = format!("A change of the laptop “{label}” could not be used: {words}.");
+            self.state.warn(self.now.wall_ms, words, &mut self.rows);
+        }
+        for (owner, part) in bodies {
+            let author = (!batch[owner].1.pack).then_some(batch[owner].1.inner.device);
+            self.want_body(part, author);
+        }
+        let mut progress = false;
+        // Nothing of a device is counted as taken in while something before it is not.
+        let mut blocked = BTreeSet::new();
+        for (number, (place, opened)) in batch.into_iter().enumerate() {
+            if missing[number] {
+                blocked.insert(opened.inner.device);
+            }
+            if blocked.contains(&opened.inner.device) {
+                self.state.wait(Wait::Gap, opened.fragment, &mut self.rows);
+            } else {
+                progress = true;
+                self.remember(place, opened, unusable[number])?;
+            }
+        }
+        if self.state.awaits_index && self.state.shared.contains_key(&DocKey::INDEX) {
+            self.state.index_has_come(&mut self.rows);
+            self.documents.index_has_come();
+        }
+        for kept in &arrival.kept {
+            // The remover threw its copy away: it needs the whole document again.
+            let key = DocKey::document(*kept);
+            self.state.set_shared(key, Vec::new(), &mut self.rows);
+            self.sending.note(vec![(key, None)], self.now);
+        }
+        for removed in &arrival.removed {
+            let key = DocKey::document(*removed);
+            self.state.set_shared(key, Vec::new(), &mut self.rows);
+        }
+        if !arrival.is_empty() {
+            self.attach.look_again();
+            self.actions.push(Action::Arrived(arrival));
+        }
+        self.commit()?;
+        Ok(progress)
+    }
+
+    /// Notes that the other devices can have a document as of `heads`.
+    fn note_shared(&mut self, key: DocKey, heads: Vec<ChangeHash>, current: Vec<ChangeHash>) {
+        let mut shared = self.state.shared.get(&key).cloned().unwrap_or_default();
+        for head in heads {
+            if !shared.contains(&head) {
+                shared.push(head);
+            }
+        }
+        if current.iter().all(|head| shared.contains(head)) {
+            shared = current;
+        } else {
+            // Something of ours is in it that the others do not have.
+            self.sending.note(vec![(key, None)], self.now);
+        }
+        self.state.set_shared(key, shared, &mut self.rows);
+    }
+
+    /// Remembers an entry whose parts are durable.
+    fn remember(
+        &mut self,
+        place: Option<(NodeFingerprint, Offset)>,
+        opened: Opened,
+        unusable: bool,
+    ) -> Result<(), EngineError> {
+        let Opened {
+            id,
+            fragment,
+            pack,
+            inner,
+            hash,
+        } = opened;
+        self.state.stop_waiting(id, &mut self.rows);
+        let peer = Peer {
+            sequence: inner.sequence,
+            hash: to_hex(&hash),
+            created_ms: inner.created_ms,
+            arrived_ms: self.now.wall_ms,
+        };
+        self.state.set_peer(inner.device, peer, &mut self.rows);
+        let mut offsets = BTreeMap::new();
+        if let Some((edge, offset)) = place {
+            offsets.insert(edge.to_string(), offset.0);
+        }
+        let item = Item {
+            pack,
+            device: inner.device,
+            sequence: inner.sequence,
+            hash: to_hex(&hash),
+            bytes: fragment.len_bytes() as u64,
+            parts: inner
+                .parts
+                .iter()
+                .map(|part| PartNote::new(part.key, part.encoding, &part.heads, part.len_bytes()))
+                .collect(),
+            offsets,
+            ranges: BTreeMap::new(),
+        };
+        self.state.set_item(id, item, &mut self.rows);
+        if self.edges.len() > 1 && !pack {
+            // Another edge may lack it, and its author may not come back.
+            self.state.keep_fragment(fragment, &mut self.rows);
+        }
+        self.compare_views(&inner);
+        if pack && !unusable {
+            self.accept_pack(id, &inner)?;
+        }
+        self.actions.push(Action::StatusChanged);
+        Ok(())
+    }
+
+    pub(super) fn label_of(&self, device: &DeviceId) -> String {
+        let member = self.state.control.member(device);
+        member.map_or_else(|| device.short(), |member| member.label.clone())
+    }
+
+    /// Compares what a member saw of the edges and of the other devices with what this device sees.
+    fn compare_views(&mut self, inner: &Inner) {
+        for seen in &inner.seen {
+            let known = self.seen.entry(seen.device).or_insert(0);
+            *known = (*known).max(seen.sequence);
+        }
+        for observed in &inner.observed {
+            let Some(edge) = self.edges.get(&observed.edge) else {
+                continue;
+            };
+            if edge
+                .chain_before(observed.offset)
+                .is_some_and(|chain| chain != observed.chain)
+            {
+                let label = self.label_of(&inner.device);
+                let words = format!(
+                    "An edge node shows this laptop another history than the laptop “{label}”. What arrives is checked all the same; use another node."
+                );
+                self.state.warn(self.now.wall_ms, words, &mut self.rows);
+            }
+        }
+    }
+}
