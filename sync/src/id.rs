@@ -135,6 +135,11 @@ hex_id!(
     16
 );
 hex_id!(
+    /// Which device of a workspace: the first 16 bytes of BLAKE3 of its signing key, shown as 32 hexadecimal digits.
+    DeviceId,
+    16
+);
+hex_id!(
     /// What an original file contains: the BLAKE3 hash of its bytes, shown as 64 hexadecimal digits.
     ///
     /// Equal contents have equal hashes, so it recognises duplicates.
@@ -161,6 +166,17 @@ impl ContentHash {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl DeviceId {
+    /// The name of the device that signs with this Ed25519 public key.
+    #[must_use]
+    pub fn of_sign_key(sign_key: &[u8; 32]) -> Self {
+        let hash = blake3::hash(sign_key);
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.as_bytes()[..16]);
+        Self(id)
     }
 }
 
