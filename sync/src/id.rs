@@ -169,6 +169,17 @@ impl ContentHash {
     }
 }
 
+impl DeviceId {
+    /// The name of the device that signs with this Ed25519 public key.
+    #[must_use]
+    pub fn of_sign_key(sign_key: &[u8; 32]) -> Self {
+        let hash = blake3::hash(sign_key);
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.as_bytes()[..16]);
+        Self(id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

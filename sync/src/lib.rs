@@ -25,28 +25,34 @@
 //! | [`log`], [`seal`] | append-only files of sealed frames |
 //! | [`durable`] | whole files that survive a power cut |
 //! | [`inflate`] | counts what foreign bytes would inflate to |
+//! | [`member`] | who shares a workspace: devices, roles, epochs, the control log |
+//! | [`entry`], [`sealing`] | what devices send each other, signed and sealed |
 //! | [`net`] | the way to an edge node; the only part that uses tokio |
 //! | [`id`] | names of things |
 //!
-//! Formats and threats: `sync/SCHEMA.md`.
+//! Formats and threats: `sync/SCHEMA.md` on the disk, `sync/SEALING.md` between devices.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
+mod bytes;
 pub mod chat;
 mod diff;
 pub mod document;
 pub mod durable;
+pub mod entry;
 pub mod id;
 pub mod inflate;
 pub mod keys;
 pub mod log;
+pub mod member;
 pub mod net;
 pub mod seal;
+pub mod sealing;
 mod values;
 pub mod workspace;
 
-pub use id::{ContentHash, DocumentId, MessageId, ThreadId, WorkspaceId};
+pub use id::{ContentHash, DeviceId, DocumentId, MessageId, ThreadId, WorkspaceId};
 pub use keys::DataKey;
 pub use workspace::Workspace;
 
