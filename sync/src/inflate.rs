@@ -12,6 +12,13 @@ pub const MAX_FOREIGN_BYTES: usize = 1 << 20;
 /// What one message may inflate to, in bytes: 64 times its own limit. Real documents stay below 20 times.
 pub const MAX_INFLATED_BYTES: u64 = 64 << 20;
 
+/// Longest document, or changes of one, that is fetched in chunks, in bytes.
+///
+/// The longest text (64 MiB) as plain changes, with room for their table of operations.
+pub const MAX_LONG_FOREIGN_BYTES: usize = 80 << 20;
+/// What such a document may inflate to, in bytes: what a receiving laptop can spare.
+pub const MAX_LONG_INFLATED_BYTES: u64 = 192 << 20;
+
 const MAGIC: [u8; 4] = [0x85, 0x6f, 0x4a, 0x83];
 const CHECKSUM_BYTES: usize = 4;
 const HASH_BYTES: usize = 32;
@@ -90,6 +97,20 @@ pub(crate) fn chunks(bytes: &[u8]) -> Result<Vec<Chunk<'_>>, ForeignError> {
         });
     }
     Ok(chunks)
+}
+
+/// As [`check_foreign`], for what was fetched in chunks.
+///
+/// # Errors
+/// [`ForeignError`]: the bytes must not be loaded.
+pub fn check_long_foreign(bytes: &[u8]) -> Result<(), ForeignError> {
+    if bytes.len() > MAX_LONG_FOREIGN_BYTES {
+        return Err(ForeignError::TooLong {
+            bytes: bytes.len(),
+            limit_bytes: MAX_LONG_FOREIGN_BYTES,
+        });
+    }
+    inflated_bytes(bytes, MAX_LONG_INFLATED_BYTES).map(|_| ())
 }
 
 /// Counts how many bytes the compressed parts of `bytes` inflate to, stopping at `limit_bytes`.

@@ -27,6 +27,8 @@
 //! | [`inflate`] | counts what foreign bytes would inflate to |
 //! | [`member`] | who shares a workspace: devices, roles, epochs, the control log |
 //! | [`entry`], [`sealing`] | what devices send each other, signed and sealed |
+//! | [`engine`] | keeps a workspace equal on all its devices; pure |
+//! | [`share`] | founding and joining a shared workspace |
 //! | [`net`] | the way to an edge node; the only part that uses tokio |
 //! | [`id`] | names of things |
 //!
@@ -35,11 +37,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
+mod author;
 mod bytes;
 pub mod chat;
 mod diff;
 pub mod document;
 pub mod durable;
+pub mod engine;
 pub mod entry;
 pub mod id;
 pub mod inflate;
@@ -49,6 +53,8 @@ pub mod member;
 pub mod net;
 pub mod seal;
 pub mod sealing;
+pub mod share;
+mod sync_file;
 mod values;
 pub mod workspace;
 

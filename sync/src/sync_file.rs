@@ -21,7 +21,7 @@ const CACHE_BYTES: usize = 4 << 20;
 const HEADER: &[u8; 64] = b"SATCHSYN rows of the sync, format 1, sealed by workspace......./";
 
 /// The file `sync.redb` of a workspace.
-pub(crate) struct SyncFile {
+pub struct SyncFile {
     database: Database,
     workspace: Arc<Workspace>,
     path: PathBuf,

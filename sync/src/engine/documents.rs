@@ -32,6 +32,8 @@ pub struct Incoming {
     pub bytes: Vec<u8>,
     /// Whose changes all of them must be; `None` where a member vouches for others' changes as well.
     pub author: Option<DeviceId>,
+    /// Whether it came in chunks, and may be longer than an entry.
+    pub long: bool,
 }
 
 /// What became of a part.
@@ -68,13 +70,6 @@ impl Arrival {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
-    }
-
-    pub(crate) fn extend(&mut self, other: Self) {
-        self.documents.extend(other.documents);
-        self.removed.extend(other.removed);
-        self.threads.extend(other.threads);
-        self.kept.extend(other.kept);
     }
 }
 

@@ -53,6 +53,8 @@ pub(super) struct Edge {
     /// Whether making the mailbox anew, or opening it with older keys, was tried already.
     tried_to_make: bool,
     tried_older: bool,
+    /// The epoch whose keys opened the mailbox whole.
+    pub(super) opened_epoch: Option<u32>,
 }
 
 /// What a request was for.
@@ -101,6 +103,7 @@ impl Edge {
             appending: 0,
             tried_to_make: false,
             tried_older: false,
+            opened_epoch: None,
         }
     }
 
@@ -195,13 +198,15 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         edge.failures = 0;
         edge.reason = None;
         edge.tried_older = false;
+        edge.opened_epoch = None;
         let connection = Connection {
             at_ms: self.now.wall_ms,
             address: edge.link.to_string(),
             outcome: "connected".to_owned(),
         };
         self.state.record_connection(connection, &mut self.rows);
-        if self.state.edge_row(&id).has_mailbox || self.state.policy.is_none() {
+        let is_there = self.state.edge_row(&id).has_mailbox || self.state.founding.joined;
+        if is_there || self.state.policy.is_none() {
             self.open_mailbox(id, None);
         } else {
             self.create_mailbox(id);
@@ -247,13 +252,13 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             return;
         };
         edge.phase = Phase::Opening;
-        let Some(capabilities) = capabilities_of(self.state.keyring.newest(), self.state.mailbox)
+        let Some(capabilities) = capabilities_of(self.state.newest(), self.state.mailbox)
         else {
             return;
         };
-        let token = edge.link.token.clone().into_bytes();
-        let message =
-            capability::create_message(&edge.binding, &policy.public(), &capabilities, &token);
+        let token = self.state.founding.invitation.clone().into_bytes();
+        let mailbox = self.state.mailbox;
+        let message = capability::create_message(&edge.binding, mailbox, &capabilities, &token);
         let request = Request::Create {
             policy_key: policy.public(),
             signature: policy.sign(&message),
@@ -267,13 +272,13 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     fn open_mailbox(&mut self, id: NodeFingerprint, old_epoch: Option<u32>) {
         let mailbox = self.state.mailbox;
         let secrets = match old_epoch {
-            None => self.state.keyring.newest(),
-            Some(number) => match self.state.keyring.number(number) {
+            None => self.state.newest(),
+            Some(number) => match self.state.keyring.iter().find(|old| old.id().number == number) {
                 Some(secrets) => secrets,
                 None => return,
             },
         };
-        let epoch = secrets.id.number;
+        let epoch = secrets.id().number;
         let writer = secrets.writer_capability(mailbox).filter(|_| old_epoch.is_none());
         let (role, key) = match writer {
             Some(key) => (Role::Writer, key),
@@ -448,7 +453,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         &mut self,
         id: NodeFingerprint,
         row: EdgeRow,
-        _epoch: u32,
+        epoch: u32,
         access: Access,
         next: Offset,
         chain: Chain,
@@ -459,6 +464,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         if access == Access::ControlOnly {
             self.read_control(id);
             return Ok(());
+        }
+        if let Some(edge) = self.edges.get_mut(&id) {
+            edge.opened_epoch = Some(epoch);
         }
         if rolled_back {
             self.handle_rollback(id, next)?;
@@ -638,7 +646,7 @@ pub(super) fn capabilities_of(
     mailbox: satchel_protocol::id::MailboxId,
 ) -> Option<Capabilities> {
     Some(Capabilities {
-        cap_epoch: secrets.id.number,
+        cap_epoch: secrets.id().number,
         reader_key: secrets.reader_capability(mailbox).public(),
         writer_key: secrets.writer_capability(mailbox)?.public(),
     })

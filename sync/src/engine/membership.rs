@@ -18,7 +18,9 @@ use super::state::{EngineError, control_row, keyring_row};
 use super::store::SyncStore;
 use super::{Action, Attachments, Engine};
 use crate::id::DeviceId;
-use crate::member::{Accepted, ControlDraft, ControlError, DevicePublic, Op, Role, Welcome};
+use crate::member::{
+    Accepted, ControlDraft, ControlError, DevicePublic, Op, PolicyKey, Role, Welcome,
+};
 
 /// A wish to change who is a member.
 #[derive(Debug, Clone)]
@@ -204,7 +206,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             let signer = match &new.policy {
                 Some((counter, key)) => {
                     let new_key = key.public();
-                    let message = capability::policy_rotation_message(mailbox, *counter, &new_key);
+                    let message = capability::policy_message(mailbox, *counter, &new_key);
                     policy = Some(PolicyRotation {
                         counter: *counter,
                         new_key,
@@ -215,7 +217,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 None => old,
             };
             rotation = capabilities_of(&new.secrets, mailbox).map(|capabilities| {
-                let message = capability::cap_rotation_message(mailbox, &capabilities);
+                let message = capability::capabilities_message(mailbox, &capabilities);
                 CapRotation {
                     signature: signer.sign(&message),
                     capabilities,
@@ -303,16 +305,20 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             self.handle_disconnected(id, words, true);
             return Ok(());
         }
-        let phase = self.edges.get(&id).map(|edge| edge.phase);
-        if phase == Some(Phase::Opening) && !self.state.removed {
-            if found_some {
-                if let Some(edge) = self.edges.get_mut(&id) {
-                    // So that it is opened anew.
-                    edge.phase = Phase::Connecting;
-                }
+        let newest = self.state.newest().id().number;
+        if let Some(edge) = self.edges.get_mut(&id)
+            && edge.phase == Phase::Opening
+        {
+            if edge.opened_epoch == Some(newest) {
+                self.follow(id);
+            } else if found_some {
+                // So that it is opened anew, with the keys that were found.
+                edge.phase = Phase::Connecting;
                 self.reopen(id);
             } else {
-                self.follow(id);
+                let words = "This laptop is no member of the workspace any more, or the edge node hides the newest list of members.";
+                self.actions.push(Action::Disconnect(id));
+                self.handle_disconnected(id, words.to_owned(), false);
             }
         }
         self.retry_waiting(id, &[Wait::Keys, Wait::Membership])
@@ -369,24 +375,20 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     /// What a new device needs to become a member, for a change that is in force.
     #[must_use]
     pub fn welcome(&self, role: Role, name: String) -> Welcome {
-        let newest = self.state.keyring.newest();
         Welcome {
             workspace: self.state.founding.workspace,
-            genesis: crate::id::from_hex(&self.state.founding.genesis).unwrap_or([0; 32]),
-            control_index: self.state.control.index(),
+            name,
+            genesis_hash: self.state.control.genesis_hash(),
+            control_index: self.state.control.index().saturating_sub(1),
             control_head: self.state.control.head(),
+            policy_public: crate::id::from_hex(&self.state.founding.policy_public)
+                .unwrap_or([0; 32]),
             mailbox: self.state.mailbox,
             role,
-            secrets: newest.for_role(role),
-            policy: self.state.policy.as_ref().filter(|_| role == Role::Owner).map(
-                satchel_policy_copy,
-            ),
+            // The encoding leaves out what the role may not know.
+            secrets: self.state.newest().duplicate(),
+            policy: self.state.policy.as_ref().map(PolicyKey::duplicate),
             edges: self.state.links().iter().map(ToString::to_string).collect(),
-            name,
         }
     }
-}
-
-fn satchel_policy_copy(key: &crate::member::PolicyKey) -> crate::member::PolicyKey {
-    key.duplicate()
 }

@@ -7,7 +7,7 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`documents`] | what the engine needs of documents |
+//! | [`documents`], [`parts`] | what the engine needs of documents, and pieces of them |
 //! | [`store`], `rows` | what it remembers between starts |
 //! | `state` | what it remembers, in memory, with the way into rows |
 //! | `edge` | one edge: connecting, opening, asking, following |
@@ -23,6 +23,7 @@ pub mod documents;
 mod edge;
 mod membership;
 mod pack;
+pub mod parts;
 mod receive;
 mod rows;
 mod send;
@@ -33,7 +34,7 @@ pub mod store;
 use std::collections::BTreeMap;
 
 use satchel_protocol::frame::{Answer, Request};
-use satchel_protocol::id::NodeFingerprint;
+use satchel_protocol::id::{MailboxId, NodeFingerprint};
 use satchel_protocol::link::NodeLink;
 
 pub use attach::{AttachError, Attachments};
@@ -41,6 +42,7 @@ pub use documents::{Arrival, Documents, DocumentsError, Incoming, Outcome, Outgo
 pub use membership::{Change, ChangeError, Changed};
 pub use rows::Connection;
 pub use state::{EngineError, Founding};
+pub use state::{control_row, first_rows};
 pub use status::{DeviceStatus, EdgePhase, EdgeStatus, Status, Warning};
 pub use store::{Key, MemoryStore, Row, StoreError, SyncStore, Table};
 
@@ -160,6 +162,9 @@ pub struct Engine<D, S> {
     changes: membership::Wishes,
     /// The highest entry of each device that any member says it has seen.
     seen: BTreeMap<DeviceId, u64>,
+    /// For packing: how many small entries there were last, and when the last one came.
+    entries_seen: usize,
+    last_taken_ms: u64,
 }
 
 impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
@@ -181,11 +186,39 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             sending: send::Sending::default(),
             changes: membership::Wishes::default(),
             seen: BTreeMap::new(),
+            entries_seen: 0,
+            last_taken_ms: now.monotonic_ms,
             state,
         };
-        engine.sending.note(engine.documents.all(), now);
+        let all = engine.documents.all();
+        engine.sending.note(all, now);
+        let bodies = engine.state.bodies.take();
+        engine.want_remembered_bodies(bodies.as_ref());
         engine.follow_edges();
         Ok(engine)
+    }
+
+    /// This device.
+    #[must_use]
+    pub fn device(&self) -> DeviceId {
+        self.state.device.id()
+    }
+
+    /// Whether the list of documents of a joined workspace is still to come.
+    #[must_use]
+    pub fn awaits_documents(&self) -> bool {
+        self.state.awaits_index
+    }
+
+    /// Gives back what it was opened with; whatever was not committed is gone.
+    pub fn into_parts(self) -> (D, S) {
+        (self.documents, self.store)
+    }
+
+    /// The mailbox of the workspace.
+    #[must_use]
+    pub fn mailbox(&self) -> MailboxId {
+        self.state.mailbox
     }
 
     /// Takes in what happened and says what is to be done.

@@ -181,7 +181,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         if !self.state.control.knows_head(&inner.control_head) {
             return Verdict::Wait(Wait::Membership);
         }
-        if !signed.verify(&member.public, workspace, secrets.id, kind) {
+        let signature = signed.verify(&member.public, workspace, secrets.id(), kind);
+        if signature.is_err() {
             return altered();
         }
         let label = &member.label;
@@ -272,6 +273,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                     heads: part.heads.iter().copied().map(ChangeHash).collect(),
                     bytes: bytes.clone(),
                     author: (!opened.pack).then_some(opened.inner.device),
+                    long: false,
                 });
             }
         }
@@ -338,7 +340,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     /// Notes that the other devices can have a document as of `heads`.
-    fn note_shared(&mut self, key: DocKey, heads: Vec<ChangeHash>, current: Vec<ChangeHash>) {
+    pub(super) fn note_shared(&mut self, key: DocKey, heads: Vec<ChangeHash>, current: Vec<ChangeHash>) {
         let mut shared = self.state.shared.get(&key).cloned().unwrap_or_default();
         for head in heads {
             if !shared.contains(&head) {

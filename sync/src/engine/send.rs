@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::ChangeHash;
 use satchel_protocol::fragment::{EncryptedFragment, FragmentKind};
-use satchel_protocol::frame::{OffsetRange, Request};
-use satchel_protocol::id::{FragmentId, NodeFingerprint, Offset};
+use satchel_protocol::frame::Request;
+use satchel_protocol::id::{FragmentId, NodeFingerprint, Offset, OffsetRange};
 
 use super::documents::{Documents, Outgoing};
 use super::edge::{Asked, MAX_APPENDS, Phase};
@@ -235,10 +235,10 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         inner: &Inner,
         kind: FragmentKind,
     ) -> Result<(EncryptedFragment, [u8; 32]), EngineError> {
-        let secrets = self.state.keyring.newest();
+        let secrets = self.state.newest();
         let workspace = self.state.founding.workspace;
         let bytes = inner
-            .encode_signed(&self.state.device, workspace, secrets.id, kind)
+            .encode_signed(&self.state.device, workspace, secrets.id(), kind)
             .map_err(|_| EngineError::Rows("an entry that is too long"))?;
         let fragment = sealing::seal(secrets, workspace, kind, &bytes, Padding::Padme)
             .map_err(|_| EngineError::Rows("an entry that is too long"))?;
@@ -324,6 +324,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 _ => None,
             })
             .collect();
+        let stale: BTreeSet<FragmentId> = self.stale_fragments().into_iter().collect();
         let room = MAX_APPENDS.saturating_sub(under_way.len());
         let here = self.state.device.id();
         let mut lacking: Vec<(bool, u64, FragmentId)> = self
@@ -331,7 +332,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             .items
             .iter()
             .filter(|(fragment, item)| {
-                item.offset(&id).is_none() && !under_way.contains(fragment)
+                item.offset(&id).is_none()
+                    && !under_way.contains(fragment)
+                    && !stale.contains(fragment)
             })
             .map(|(fragment, item)| (item.device != here, item.sequence, *fragment))
             .collect();
@@ -425,7 +428,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
 
     /// Own fragments that no edge has acknowledged and that were sealed in an older epoch.
     fn stale_fragments(&self) -> Vec<FragmentId> {
-        let newest = self.state.keyring.newest().id.to_bytes();
+        let newest = self.state.newest().id().to_bytes();
         let here = self.state.device.id();
         let mut stale: Vec<(u64, FragmentId)> = self
             .state
@@ -448,13 +451,16 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         bits: &[u8],
     ) -> Result<(), EngineError> {
         let has = |number: usize| bits.get(number / 8).is_some_and(|byte| byte >> (number % 8) & 1 == 1);
+        // What follows a lacking one names it, so it is made anew as well.
         let first_lacking = (0..ids.len()).find(|number| !has(*number));
         for (number, id) in ids.iter().enumerate() {
             let lost = first_lacking.is_some_and(|first| number >= first);
-            if !lost {
-                continue;
+            if lost {
+                self.seal_anew(*id)?;
+            } else if let Some(fragment) = self.state.fragments.get(id).cloned() {
+                // It is there: asking again tells its place.
+                self.append(edge, *id, fragment);
             }
-            self.seal_anew(*id)?;
         }
         tracing::debug!(%edge, fragments = ids.len(), "what was sealed with older keys was looked at");
         self.commit()
@@ -474,8 +480,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             .keyring
             .find(&fragment.header().epoch_id)
             .and_then(|secrets| sealing::open(secrets, workspace, kind, &fragment).ok())
-            .and_then(|bytes| Inner::decode(&bytes).ok());
-        let Some((mut inner, _)) = opened else {
+            .and_then(|bytes| Inner::decode(&bytes).ok().map(|(inner, _)| inner));
+        let Some(mut inner) = opened else {
             return Ok(());
         };
         inner.control_head = self.state.control.head();

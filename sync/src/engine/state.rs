@@ -10,13 +10,14 @@ use satchel_protocol::id::{FragmentId, MailboxId, NodeFingerprint};
 use satchel_protocol::link::NodeLink;
 use serde::{Deserialize, Serialize};
 
+use super::attach::AttachError;
 use super::documents::DocumentsError;
 use super::rows::{self, EdgeRow, Item, Own, Peer, Wait};
 use super::status::Warning;
 use super::store::{Key, Row, StoreError, Table};
 use crate::entry::DocKey;
 use crate::id::{DeviceId, WorkspaceId, from_hex, to_hex};
-use crate::member::{ControlLog, DeviceKeys, Keyring, PolicyKey};
+use crate::member::{ControlLog, DeviceKeys, EpochSecrets, Keyring, PolicyKey};
 
 /// Warnings that are kept; older ones have been seen or do not matter any more.
 const MAX_WARNINGS: usize = 50;
@@ -30,6 +31,9 @@ pub enum EngineError {
     /// What it remembers cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A file that belongs to a document cannot be stored.
+    #[error(transparent)]
+    Attachment(AttachError),
     /// The documents cannot be read or written.
     #[error(transparent)]
     Documents(#[from] DocumentsError),
@@ -51,6 +55,11 @@ pub struct Founding {
     pub genesis: String,
     /// Edges until the control log names others.
     pub edges: Vec<String>,
+    /// Whether somebody else founded it.
+    pub joined: bool,
+    /// What the operator of an edge gave to those who may make mailboxes; empty where none is needed.
+    #[serde(default)]
+    pub invitation: String,
 }
 
 pub(super) struct State {
@@ -72,6 +81,8 @@ pub(super) struct State {
     pub(super) edge_rows: BTreeMap<NodeFingerprint, EdgeRow>,
     pub(super) ledger: Vec<rows::Connection>,
     pub(super) warnings: Vec<Warning>,
+    /// Long documents that are still to be fetched, as they were written.
+    pub(super) bodies: Option<Vec<u8>>,
 }
 
 const FOUNDING: &str = "founding";
@@ -86,7 +97,8 @@ const WARNINGS: &str = "warnings";
 const LEDGER: &str = "ledger";
 
 /// The rows of a workspace that has just been shared or joined.
-pub(crate) fn first_rows(
+#[must_use]
+pub fn first_rows(
     founding: &Founding,
     device: &DeviceKeys,
     keyring: &Keyring,
@@ -107,7 +119,8 @@ pub(crate) fn first_rows(
 }
 
 /// The row of one record of the control log.
-pub(crate) fn control_row(
+#[must_use]
+pub fn control_row(
     index: u32,
     record: &EncryptedFragment,
     previous_epoch: Option<&EncryptedFragment>,
@@ -201,6 +214,7 @@ impl State {
             .ok_or(EngineError::Rows("this laptop's keys"))?;
         let mut keyring = text(KEYRING)
             .and_then(|bytes| Keyring::from_secret_bytes(bytes))
+            .filter(|keyring| !keyring.is_empty())
             .ok_or(EngineError::Rows("the keys"))?;
         let policy = text(POLICY).and_then(|bytes| PolicyKey::from_secret_bytes(bytes));
         let number = |name: &str| text(name).and_then(|bytes| rows::parse::<u32>(bytes));
@@ -223,6 +237,7 @@ impl State {
             warnings: text(WARNINGS)
                 .and_then(|bytes| rows::parse(bytes))
                 .unwrap_or_default(),
+            bodies: text(super::attach::BODIES).cloned(),
             ledger: text(LEDGER)
                 .and_then(|bytes| rows::parse(bytes))
                 .unwrap_or_default(),
@@ -237,8 +252,14 @@ impl State {
             peers,
             waiting,
             edge_rows,
-            ledger,
         })
+    }
+
+    /// The keys that are in force.
+    pub(super) fn newest(&self) -> &EpochSecrets {
+        self.keyring
+            .newest()
+            .expect("a keyring without keys is refused when the rows are read")
     }
 
     /// The edges that the members agreed on.

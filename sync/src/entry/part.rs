@@ -9,6 +9,7 @@ use satchel_protocol::id::FragmentId;
 
 use super::EntryError;
 use crate::bytes::{Malformed, Reader, Writer};
+use crate::id::{DocumentId, ThreadId};
 
 /// Longest piece of a document inside an entry, before compression. Longer ones travel as blobs.
 pub const MAX_PART_BYTES: usize = 1024 * 1024;
@@ -39,6 +40,41 @@ pub struct DocKey {
     pub kind: DocKind,
     /// Which one; zeros for the index.
     pub id: [u8; 16],
+}
+
+impl DocKey {
+    /// The list of documents and chats.
+    pub const INDEX: Self = Self {
+        kind: DocKind::Index,
+        id: [0; 16],
+    };
+
+    /// A document.
+    #[must_use]
+    pub fn document(id: DocumentId) -> Self {
+        Self {
+            kind: DocKind::Document,
+            id: id.0,
+        }
+    }
+
+    /// A chat.
+    #[must_use]
+    pub fn chat(id: ThreadId) -> Self {
+        Self {
+            kind: DocKind::Chat,
+            id: id.0,
+        }
+    }
+}
+
+impl DocKind {
+    /// The kind with this number.
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
+        [Self::Index, Self::Document, Self::Chat]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
+    }
 }
 
 /// The number is signed and stored, so an entry is never renumbered.
@@ -90,6 +126,16 @@ pub enum PartBody {
         /// BLAKE3 of the whole.
         hash: [u8; 32],
     },
+}
+
+impl Part {
+    /// Length of what Automerge made, in bytes.
+    pub(crate) fn len_bytes(&self) -> usize {
+        match &self.body {
+            PartBody::Inline(bytes) => bytes.len(),
+            PartBody::Blobs { len_bytes, .. } => usize::try_from(*len_bytes).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 impl PartBody {

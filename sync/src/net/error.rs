@@ -144,7 +144,7 @@ impl RequestError {
     }
 
     /// The node's refusal in our words. `fragment_bytes`: what was sent, 0 for other requests.
-    pub(super) fn from_answer(answer: ErrorAnswer, fragment_bytes: usize) -> Self {
+    pub(crate) fn from_answer(answer: ErrorAnswer, fragment_bytes: usize) -> Self {
         let retry_after = Duration::from_millis(answer.retry_after_ms.into());
         match answer.code {
             ErrorCode::TooBig => Self::TooBig {

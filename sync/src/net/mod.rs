@@ -22,10 +22,5 @@
 //! # Ok(()) }
 //! ```
 
-mod client;
 mod error;
-mod pin;
-mod wire;
-
-pub use client::{Appended, EdgeClient, Entry, NodeLimits, ReadPage};
 pub use error::{ConnectError, RequestError};

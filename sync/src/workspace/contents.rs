@@ -37,6 +37,10 @@ pub(super) struct Contents {
     /// Documents and chats that were removed while their files may still be there, with the heads that a document
     /// had for the device that removed it.
     pub(super) removed: BTreeMap<[u8; 16], String>,
+    /// In which fragments of the edge a file lies: their ids one after the other, in hexadecimal digits.
+    pub(super) blobs: BTreeMap<ContentHash, String>,
+    /// Files that were computed from texts, by what they were computed from and how.
+    pub(super) derived: BTreeMap<String, ContentHash>,
 }
 
 /// One thing to change. All changes of a batch become one Automerge change and one fsync.
@@ -56,6 +60,18 @@ pub(super) enum Change {
         id: [u8; 16],
         heads: String,
     },
+    /// A file is on the edge.
+    Blobs {
+        file: ContentHash,
+        fragments: String,
+    },
+    /// Something was computed, or does not matter any more.
+    Derived {
+        key: String,
+        content: Option<ContentHash>,
+    },
+    /// Room for the two above, made once by the device that shares the workspace.
+    ShareMaps,
     /// The files of something removed are gone, so it need not be remembered any longer.
     Forget([u8; 16]),
 }
@@ -68,6 +84,10 @@ struct Rendering {
     threads: Vec<ThreadEntry>,
     failures: BTreeMap<String, String>,
     removed: Vec<([u8; 16], String)>,
+    #[serde(default)]
+    blobs: Vec<(ContentHash, String)>,
+    #[serde(default)]
+    derived: BTreeMap<String, ContentHash>,
 }
 
 impl IndexedDocument {
@@ -106,6 +126,8 @@ impl Contents {
             name: snapshot.name,
             failures: snapshot.failures,
             removed: snapshot.removed.into_iter().collect(),
+            blobs: snapshot.blobs.into_iter().collect(),
+            derived: snapshot.derived,
             ..Self::default()
         };
         for thread in snapshot.threads {
@@ -135,8 +157,20 @@ impl Contents {
                 .iter()
                 .map(|(id, heads)| (*id, heads.clone()))
                 .collect(),
+            blobs: self
+                .blobs
+                .iter()
+                .map(|(file, fragments)| (*file, fragments.clone()))
+                .collect(),
+            derived: self.derived.clone(),
         };
         serde_json::to_vec(&rendering).expect("the index is plain data")
+    }
+
+    /// Every file that belongs to a document or was computed from one.
+    pub(super) fn files(&self) -> impl Iterator<Item = ContentHash> {
+        let derived = self.derived.values().copied();
+        self.by_original.keys().copied().chain(derived)
     }
 
     /// Whether nothing was ever put into it.
@@ -186,6 +220,30 @@ impl Contents {
                     reason: None,
                 }),
         );
+        let new = other.blobs.iter();
+        changes.extend(
+            new.filter(|(file, fragments)| self.blobs.get(*file) != Some(fragments))
+                .map(|(file, fragments)| Change::Blobs {
+                    file: *file,
+                    fragments: fragments.clone(),
+                }),
+        );
+        let new = other.derived.iter();
+        changes.extend(
+            new.filter(|(key, content)| self.derived.get(*key) != Some(content))
+                .map(|(key, content)| Change::Derived {
+                    key: key.clone(),
+                    content: Some(*content),
+                }),
+        );
+        let gone = self.derived.keys();
+        changes.extend(
+            gone.filter(|key| !other.derived.contains_key(*key))
+                .map(|key| Change::Derived {
+                    key: key.clone(),
+                    content: None,
+                }),
+        );
         let new = other.removed.iter();
         changes.extend(
             new.filter(|(id, heads)| self.removed.get(*id) != Some(heads))
@@ -227,6 +285,18 @@ impl Contents {
                 .filter_map(|(id, heads)| Some((from_hex(id).ok()?, text(Some(&heads.value)))))
                 .collect();
         }
+        if let Some(Value::Map(blobs)) = root.get("blobs") {
+            contents.blobs = blobs
+                .iter()
+                .filter_map(|(file, ids)| Some((file.parse().ok()?, text(Some(&ids.value)))))
+                .collect();
+        }
+        if let Some(Value::Map(derived)) = root.get("derived") {
+            contents.derived = derived
+                .iter()
+                .filter_map(|(key, file)| Some((key.clone(), text(Some(&file.value)).parse().ok()?)))
+                .collect();
+        }
         if let Some(Value::Map(failures)) = root.get("failures") {
             contents.failures = failures
                 .iter()
@@ -248,6 +318,18 @@ impl Contents {
             Change::Removed { id, heads } => {
                 self.removed.insert(id, heads);
             }
+            Change::Blobs { file, fragments } => {
+                self.blobs.insert(file, fragments);
+            }
+            Change::Derived { key, content } => match content {
+                Some(content) => {
+                    self.derived.insert(key, content);
+                }
+                None => {
+                    self.derived.remove(&key);
+                }
+            },
+            Change::ShareMaps => {}
             Change::Forget(id) => {
                 self.removed.remove(&id);
             }

@@ -153,6 +153,7 @@ impl Workspace {
             .ok_or(SaveError::UnknownDocument { document })?;
         new.entry.path = Some(path.to_owned());
         new.entry.source_mtime_ms = source_mtime_ms;
+        new.entry.origin = self.device();
         if old == Some(&new) {
             return Ok(());
         }

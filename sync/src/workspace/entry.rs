@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ContentHash, DocumentId, to_hex};
+use crate::id::{ContentHash, DeviceId, DocumentId, to_hex};
 
 /// How a text is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,6 +57,9 @@ pub struct DocumentEntry {
     pub imported_at_ms: i64,
     /// What the import had to say about it.
     pub note: Option<String>,
+    /// The device whose file `path` is, in a shared workspace: the same path on another one is another file.
+    #[serde(default)]
+    pub origin: Option<DeviceId>,
 }
 
 /// A document to be saved.

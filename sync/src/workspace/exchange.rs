@@ -4,10 +4,9 @@
 //! new here is stored as it came and read when somebody asks for it. Start at [`WorkspaceDocuments`].
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 
-use automerge::{Automerge, Change as AutomergeChange, ChangeHash};
+use automerge::{Automerge, ChangeHash};
 
 use super::contents::{Change, IndexedDocument};
 use super::documents::heads_text;
@@ -15,17 +14,27 @@ use super::entry::{DocumentEntry, version_of};
 use super::error::SaveError;
 use super::journal::{self, Journal, Place};
 use super::{Workspace, chat_place, document_place, remove_files};
-use crate::author::is_actor_of;
 use crate::chat::ChatDocument;
 use crate::document::{LoadError, TextDocument, pack_foreign_snapshot, unpack};
 use crate::durable;
+use crate::engine::parts::{changes_after, check_size, inspect, merge_part};
 use crate::engine::{Arrival, Documents, DocumentsError, Incoming, Outcome, Outgoing};
 use crate::entry::{DocKey, DocKind, Encoding};
-use crate::id::{ContentHash, DeviceId, DocumentId, ThreadId};
-use crate::inflate;
+use crate::id::{ContentHash, DocumentId, ThreadId};
 
 /// A workspace as the sync sees it.
-pub(crate) struct WorkspaceDocuments(pub(crate) Arc<Workspace>);
+#[derive(Debug)]
+pub struct WorkspaceDocuments(Arc<Workspace>);
+
+impl WorkspaceDocuments {
+    pub(crate) fn new(workspace: Arc<Workspace>) -> Self {
+        Self(workspace)
+    }
+
+    pub(super) fn workspace(&self) -> &Workspace {
+        &self.0
+    }
+}
 
 /// A document that parts are being merged into.
 struct Merging {
@@ -101,75 +110,6 @@ impl Documents for WorkspaceDocuments {
         };
         Ok(self.0.with_automerge(key, lacks)?.unwrap_or(false))
     }
-}
-
-/// The changes after `heads`, each as a plain chunk: they are compressed together later.
-pub(crate) fn changes_after(
-    doc: &Automerge,
-    heads: &[ChangeHash],
-    device: Option<DeviceId>,
-) -> Option<Outgoing> {
-    let changes = doc.get_changes(heads);
-    if changes.is_empty() {
-        return None;
-    }
-    let is_ours = |change: &AutomergeChange| {
-        device.is_some_and(|device| is_actor_of(change.actor_id(), &device))
-    };
-    Some(Outgoing {
-        heads: doc.get_heads(),
-        all_ours: changes.iter().all(is_ours),
-        bytes: changes
-            .iter()
-            .flat_map(|change| change.raw_bytes())
-            .copied()
-            .collect(),
-    })
-}
-
-/// Takes one part into a document. Nothing is said about what it meant; `doc` may be half changed on a refusal.
-pub(crate) fn merge_part(doc: &mut Automerge, part: &Incoming) -> Outcome {
-    match inspect(part) {
-        Ok(true) => {}
-        Ok(false) => {
-            return Outcome::Refused(
-                "it holds changes that are signed as another device's".to_owned(),
-            );
-        }
-        Err(error) => return Outcome::Refused(error.to_string()),
-    }
-    let merged = catch_unwind(AssertUnwindSafe(|| doc.load_incremental(&part.bytes)));
-    match merged {
-        Err(_) => return Outcome::Refused("it cannot be processed".to_owned()),
-        Ok(Err(error)) => return Outcome::Refused(error.to_string()),
-        Ok(Ok(_)) => {}
-    }
-    let known = |head: &ChangeHash| doc.get_change_meta_by_hash(head).is_some();
-    if part.heads.iter().all(known) {
-        Outcome::Applied {
-            current: doc.get_heads(),
-        }
-    } else {
-        Outcome::Missing
-    }
-}
-
-/// Looks at foreign bytes before Automerge does: their size, what they inflate to, whose changes they are.
-fn inspect(part: &Incoming) -> Result<bool, Box<dyn std::error::Error>> {
-    inflate::check_foreign(&part.bytes)?;
-    let Some(author) = part.author else {
-        return Ok(true);
-    };
-    for chunk in inflate::chunks(&part.bytes)? {
-        if chunk.kind == inflate::DOCUMENT_CHUNK {
-            return Ok(false);
-        }
-        let change = AutomergeChange::from_bytes(chunk.bytes.to_vec())?;
-        if !is_actor_of(change.actor_id(), &author) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 impl Workspace {
@@ -256,16 +196,13 @@ impl Workspace {
             }
         }
         if !index_parts.is_empty() {
-            let originals: Vec<ContentHash> = {
-                let index = self.index();
-                index.contents().by_original.keys().copied().collect()
-            };
+            let files: Vec<ContentHash> = self.index().contents().files().collect();
             for number in index_parts {
                 let (outcome, changes) = self.merge_index(&parts[number]);
                 outcomes[number] = outcome;
                 self.follow_index(changes, &mut arrival)?;
             }
-            self.remove_unneeded(originals);
+            self.remove_unneeded(files);
         }
         self.follow_documents(&arrival.documents)?;
         arrival.documents.sort_unstable();
@@ -356,7 +293,7 @@ impl Workspace {
         place: &Place,
         part: &Incoming,
     ) -> Result<(Vec<Outcome>, Option<Write>), SaveError> {
-        if let Err(error) = inflate::check_foreign(&part.bytes) {
+        if let Err(error) = check_size(part) {
             return Ok((vec![Outcome::Refused(error.to_string())], None));
         }
         let Some(frame) = pack_foreign_snapshot(&part.heads, &part.bytes) else {

@@ -309,6 +309,23 @@ fn apply(
             tx.delete(&maps.threads, id.to_string())?;
             tx.put(&maps.removed, id.to_string(), "")
         }
+        Change::Blobs { file, fragments } => match shared_map(tx, "blobs")? {
+            Some(map) => tx.put(&map, file.to_string(), fragments.as_str()),
+            None => Ok(()),
+        },
+        Change::Derived { key, content } => match (shared_map(tx, "derived")?, content) {
+            (Some(map), Some(content)) => tx.put(&map, key.as_str(), content.to_string()),
+            (Some(map), None) => tx.delete(&map, key.as_str()),
+            (None, _) => Ok(()),
+        },
+        Change::ShareMaps => {
+            for name in ["blobs", "derived"] {
+                if shared_map(tx, name)?.is_none() {
+                    tx.put_object(ROOT, name, ObjType::Map)?;
+                }
+            }
+            Ok(())
+        }
         Change::Removed { id, heads } => tx.put(&maps.removed, to_hex(id), heads.as_str()),
         Change::Forget(id) => tx.delete(&maps.removed, to_hex(id)),
         Change::Failure {
@@ -317,6 +334,14 @@ fn apply(
         } => tx.put(&maps.failures, path.as_str(), reason.as_str()),
         Change::Failure { path, reason: None } => tx.delete(&maps.failures, path.as_str()),
     }
+}
+
+/// A map that only shared workspaces have.
+fn shared_map(tx: &Transaction<'_>, name: &str) -> Result<Option<ObjId>, AutomergeError> {
+    Ok(match tx.get(ROOT, name)? {
+        Some((automerge::Value::Object(ObjType::Map), map)) => Some(map),
+        _ => None,
+    })
 }
 
 /// Changes a record field by field, or makes it where there is none.

@@ -13,6 +13,7 @@
 //!   originals/<2 digits>/<keyed name>.sealed                                (originals)
 //! ```
 
+mod attachments;
 mod chats;
 mod contents;
 mod dirty;
@@ -51,7 +52,7 @@ use crate::log::{Damage, FileName};
 use crate::seal::{FileKind, WorkspaceKeys};
 use contents::Change;
 use dirty::Dirty;
-pub(crate) use exchange::WorkspaceDocuments;
+pub use exchange::WorkspaceDocuments;
 use index::Index;
 use journal::Place;
 
@@ -174,6 +175,22 @@ impl Workspace {
         self.author.become_device(device);
         // A workspace is one device's for as long as it is open.
         self.device.set(device).ok();
+    }
+
+    /// Makes the workspace ready for others: notes whose paths its documents name, and makes room for what is shared.
+    pub(crate) fn prepare_sharing(&self, device: DeviceId) -> Result<(), SaveError> {
+        let mut index = self.index();
+        let documents = index.contents().documents.values();
+        let mut changes: Vec<Change> = documents
+            .filter(|document| document.entry.path.is_some() && document.entry.origin.is_none())
+            .cloned()
+            .map(|mut document| {
+                document.entry.origin = Some(device);
+                Change::Document(document)
+            })
+            .collect();
+        changes.push(Change::ShareMaps);
+        index.change(&self.keys, changes)
     }
 
     /// Says whether the list of documents is still to come from the other devices; until then nothing is written.

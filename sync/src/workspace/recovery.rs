@@ -228,9 +228,9 @@ impl Opened<'_> {
     }
 
     fn remove_originals_of_nothing(&mut self) {
-        let contents = self.index.contents().by_original.keys();
+        let contents = self.index.contents().files();
         let listed: HashSet<PathBuf> = contents
-            .map(|content| originals::path(self.keys, self.dir, content))
+            .map(|content| originals::path(self.keys, self.dir, &content))
             .collect();
         let originals = original_folders(self.dir).flat_map(|folder| files(&folder));
         let unlisted: Vec<PathBuf> = originals

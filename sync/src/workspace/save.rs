@@ -180,7 +180,15 @@ impl Workspace {
         };
         let old_entry = old.as_ref().map(|old| &old.entry);
         let content = new.original.as_deref().map(ContentHash::of);
-        let entry = entry_of(new, content, old_entry);
+        let mut entry = entry_of(new, content, old_entry);
+        // A path is a file of this device, unless the new state says nothing about it.
+        entry.origin = match (&entry.path, old_entry) {
+            (Some(path), Some(old)) if old.path.as_ref() == Some(path) && old.origin.is_some() => {
+                self.device().or(old.origin)
+            }
+            (Some(_), _) => self.device(),
+            (None, _) => None,
+        };
         let (write, heads) = self.prepare_text(&entry, &new.text, old.is_some())?;
         let original = content
             .zip(new.original.as_deref())
@@ -307,10 +315,10 @@ impl Workspace {
     pub(super) fn remove_unneeded(&self, originals: Vec<ContentHash>) {
         let unneeded: Vec<PathBuf> = {
             let index = self.index();
-            let needed = &index.contents().by_original;
+            let needed: HashSet<ContentHash> = index.contents().files().collect();
             originals
                 .iter()
-                .filter(|content| !needed.contains_key(content))
+                .filter(|content| !needed.contains(content))
                 .map(|content| originals::path(&self.keys, &self.dir, content))
                 .collect()
         };
@@ -341,6 +349,7 @@ fn entry_of(
         version: version_of(new.kind, &new.text),
         imported_at_ms: old.map_or_else(now_ms, |old| old.imported_at_ms),
         note: new.note.clone(),
+        origin: None,
     }
 }
 

@@ -1,0 +1,320 @@
+//! Runs the engine of a workspace over QUIC: clocks, connections, requests. Decides nothing.
+//!
+//! Tasks live in this module's own set and end with it. Start at [`run`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use satchel_protocol::frame::Request;
+use satchel_protocol::id::{MailboxId, NodeFingerprint};
+use satchel_protocol::link::NodeLink;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::{ConnectError, EdgeClient};
+use crate::engine::{Action, Event, Now, RequestId};
+use crate::share::WorkspaceEngine;
+
+/// Events that wait for the engine. A full queue slows the connections down, as it should.
+const QUEUE: usize = 1024;
+/// How long an address is looked up and connected to.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// After the disk refused, the engine is opened anew after so long.
+pub const REOPEN_AFTER: Duration = Duration::from_secs(20);
+
+/// What whoever runs an engine may ask of it while it runs.
+pub type Work = Box<dyn FnOnce(&mut WorkspaceEngine) + Send>;
+
+/// The clocks now. Monotonic time counts from the first call in this process.
+#[must_use]
+pub fn now() -> Now {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    let elapsed = START.get_or_init(Instant::now).elapsed();
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+    Now {
+        // From 1 on, so that 0 is always past.
+        monotonic_ms: elapsed.as_millis() as u64 + 1,
+        wall_ms: wall.map_or(0, |wall| i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)),
+    }
+}
+
+/// Runs an engine until `stop` is notified or the disk refuses.
+///
+/// `wake` is notified when something was written here. `work` is done between two steps. Actions that are no business
+/// of the network are handed to `report`, with the engine as it is then.
+///
+/// # Errors
+/// What the disk said. The engine is gone then: open it anew, after [`REOPEN_AFTER`].
+pub async fn run(
+    engine: WorkspaceEngine,
+    wake: &Notify,
+    stop: &Notify,
+    work: &mut mpsc::Receiver<Work>,
+    report: impl Fn(&WorkspaceEngine, Vec<Action>) + Send + Sync + 'static,
+) -> Result<(), crate::engine::EngineError> {
+    let mailbox = engine.mailbox();
+    let engine = Arc::new(Mutex::new(engine));
+    let report = Arc::new(report);
+    let (events, mut arriving) = mpsc::channel(QUEUE);
+    let mut connections = Connections {
+        mailbox,
+        events,
+        open: HashMap::new(),
+        tasks: JoinSet::new(),
+        next_generation: 0,
+    };
+    let mut gathered = vec![(0, Event::Tick)];
+    let mut jobs: Vec<Work> = Vec::new();
+    loop {
+        let events = connections.current(std::mem::take(&mut gathered));
+        let (shared, report) = (Arc::clone(&engine), Arc::clone(&report));
+        let doing = std::mem::take(&mut jobs);
+        let stepped = tokio::task::spawn_blocking(move || step(&shared, events, doing, &*report));
+        let (actions, wake_at_ms) = match stepped.await {
+            Ok(result) => result?,
+            // Only our own bug can panic in there.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        for action in actions {
+            connections.perform(action);
+        }
+        let timer = async {
+            match wake_at_ms {
+                Some(at) => {
+                    let wait_ms = at.saturating_sub(now().monotonic_ms).max(5);
+                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop.notified() => return Ok(()),
+            received = arriving.recv_many(&mut gathered, QUEUE) => if received == 0 { return Ok(()) },
+            () = wake.notified() => gathered.push((0, Event::Tick)),
+            () = timer => gathered.push((0, Event::Tick)),
+            Some(job) = work.recv() => { jobs.push(job); gathered.push((0, Event::Tick)); }
+            Some(_) = connections.tasks.join_next(), if !connections.tasks.is_empty() => {}
+        }
+    }
+}
+
+type Stepped = (Vec<Action>, Option<u64>);
+
+fn step(
+    engine: &Mutex<WorkspaceEngine>,
+    events: Vec<Event>,
+    jobs: Vec<Work>,
+    report: &(impl Fn(&WorkspaceEngine, Vec<Action>) + Send + Sync),
+) -> Result<Stepped, crate::engine::EngineError> {
+    let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+    for job in jobs {
+        job(&mut engine);
+    }
+    let (mut outside, mut inside) = (Vec::new(), Vec::new());
+    for event in events {
+        for action in engine.step(event, now())? {
+            match action {
+                Action::Arrived(_) | Action::Changed { .. } | Action::StatusChanged => {
+                    inside.push(action);
+                }
+                action => outside.push(action),
+            }
+        }
+    }
+    if !inside.is_empty() {
+        report(&engine, inside);
+    }
+    Ok((outside, engine.wake_at_ms()))
+}
+
+/// Events carry the generation of their connection; 0 belongs to none.
+type Numbered = (u64, Event);
+
+struct Connections {
+    mailbox: MailboxId,
+    events: mpsc::Sender<Numbered>,
+    open: HashMap<NodeFingerprint, Open>,
+    tasks: JoinSet<()>,
+    next_generation: u64,
+}
+
+struct Open {
+    generation: u64,
+    client: Arc<tokio::sync::OnceCell<Arc<EdgeClient>>>,
+    connecting: AbortHandle,
+    requests: HashMap<RequestId, AbortHandle>,
+}
+
+impl Connections {
+    /// Leaves out what connections have to say that were given up meanwhile.
+    fn current(&self, events: Vec<Numbered>) -> Vec<Event> {
+        let generations: Vec<u64> = self.open.values().map(|open| open.generation).collect();
+        events
+            .into_iter()
+            .filter(|(generation, _)| *generation == 0 || generations.contains(generation))
+            .map(|(_, event)| event)
+            .collect()
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Connect(link) => self.connect(link),
+            Action::Disconnect(edge) => self.disconnect(&edge),
+            Action::Send {
+                edge,
+                request,
+                message,
+            } => self.send(edge, request, *message),
+            Action::Cancel { edge, request } => {
+                if let Some(open) = self.open.get_mut(&edge)
+                    && let Some(task) = open.requests.remove(&request)
+                {
+                    task.abort();
+                }
+            }
+            Action::Arrived(_) | Action::Changed { .. } | Action::StatusChanged => {}
+        }
+    }
+
+    fn connect(&mut self, link: NodeLink) {
+        self.disconnect(&link.fingerprint);
+        self.next_generation += 1;
+        let generation = self.next_generation;
+        let client = Arc::new(tokio::sync::OnceCell::new());
+        let (cell, events, mailbox) = (Arc::clone(&client), self.events.clone(), self.mailbox);
+        let edge = link.fingerprint;
+        let connecting = self.tasks.spawn(async move {
+            let ended = match connect(&link).await {
+                Ok(connected) => {
+                    let connected = Arc::new(connected);
+                    let binding = connected.binding(mailbox);
+                    // Set once: the task is the only one that does.
+                    cell.set(Arc::clone(&connected)).ok();
+                    let event = Event::Connected { edge, binding };
+                    if events.send((generation, event)).await.is_err() {
+                        return;
+                    }
+                    let reason = connected.closed().await;
+                    Event::Disconnected {
+                        edge,
+                        reason,
+                        retry: true,
+                    }
+                }
+                Err((reason, retry)) => Event::Disconnected {
+                    edge,
+                    reason,
+                    retry,
+                },
+            };
+            // Nobody listens any more where the engine has ended.
+            events.send((generation, ended)).await.ok();
+        });
+        self.open.insert(
+            edge,
+            Open {
+                generation,
+                client,
+                connecting,
+                requests: HashMap::new(),
+            },
+        );
+    }
+
+    fn disconnect(&mut self, edge: &NodeFingerprint) {
+        if let Some(open) = self.open.remove(edge) {
+            open.connecting.abort();
+            open.requests.values().for_each(AbortHandle::abort);
+        }
+    }
+
+    fn send(&mut self, edge: NodeFingerprint, request: RequestId, message: Request) {
+        let Some(open) = self.open.get_mut(&edge) else {
+            return;
+        };
+        let Some(client) = open.client.get().map(Arc::clone) else {
+            return;
+        };
+        let (events, generation) = (self.events.clone(), open.generation);
+        open.requests.retain(|_, task| !task.is_finished());
+        let task = self.tasks.spawn(async move {
+            let error = ask(&client, edge, request, &message, &events, generation).await;
+            let event = Event::Ended {
+                edge,
+                request,
+                error: error.err(),
+            };
+            // Nobody listens any more where the engine has ended.
+            events.send((generation, event)).await.ok();
+        });
+        open.requests.insert(request, task);
+    }
+}
+
+async fn ask(
+    client: &EdgeClient,
+    edge: NodeFingerprint,
+    request: RequestId,
+    message: &Request,
+    events: &mpsc::Sender<Numbered>,
+    generation: u64,
+) -> Result<(), String> {
+    let mut answers = client
+        .ask(message)
+        .await
+        .map_err(|error| error.to_string())?;
+    while let Some(answer) = answers.next().await.map_err(|error| error.to_string())? {
+        let event = Event::Answered {
+            edge,
+            request,
+            answer,
+        };
+        if events.send((generation, event)).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// A connection to the node of a link, or why there is none and whether trying again by itself makes sense.
+async fn connect(link: &NodeLink) -> Result<EdgeClient, (String, bool)> {
+    let connecting = async {
+        let mut addresses = tokio::net::lookup_host(&link.address)
+            .await
+            .map_err(|error| (format!("{} is not found: {error}", link.address), true))?;
+        let address = addresses
+            .next()
+            .ok_or_else(|| (format!("{} is not found", link.address), true))?;
+        EdgeClient::connect(address, link.fingerprint)
+            .await
+            .map_err(|error| (words_of(&error), is_passing(&error)))
+    };
+    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(result) => result,
+        Err(_) => Err((
+            format!(
+                "no edge node answers at {}: check that it runs and that UDP may pass",
+                link.address
+            ),
+            true,
+        )),
+    }
+}
+
+fn is_passing(error: &ConnectError) -> bool {
+    !matches!(
+        error,
+        ConnectError::WrongFingerprint { .. } | ConnectError::Version | ConnectError::Tls(_)
+    )
+}
+
+fn words_of(error: &ConnectError) -> String {
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        words = format!("{words}: {inner}");
+        source = inner.source();
+    }
+    words
+}
