@@ -1,3 +1,5 @@
+//! Entries that come back, and forged ones that neither pass nor take memory.
+
 use proptest::prelude::*;
 
 use super::*;

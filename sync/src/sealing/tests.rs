@@ -1,3 +1,5 @@
+//! Fragments that open, and all the ways in which they must not.
+
 use proptest::prelude::*;
 use satchel_protocol::limits::MAX_FRAGMENT_BYTES;
 

@@ -1,3 +1,5 @@
+//! Messages of joining that come back, and those that are refused.
+
 use proptest::prelude::*;
 
 use super::*;
