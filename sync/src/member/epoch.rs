@@ -1,25 +1,16 @@
 //! The secrets of an epoch: the time between two changes of who may read.
 //!
-//! Pure. Start at [`EpochSecrets`] and [`Keyring`]. Layouts: `sync/SEALING.md` § 3.
+//! Pure. Start at [`EpochSecrets`]. What follows from the secrets: `sync/SEALING.md` § 3.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use satchel_protocol::fragment::EncryptedFragment;
 use satchel_protocol::id::MailboxId;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::capability::CapabilityKey;
+use super::hkdf;
 use super::role::Role;
-use super::{hkdf, previous};
-use crate::bytes::{Malformed, Reader, Writer};
-use crate::id::{WorkspaceId, random, to_hex};
-use crate::sealing::OpenError;
-
-/// Most epochs that a keyring reads back.
-///
-/// 65,536 epochs are 5 MB and one change of members per hour for seven years.
-const MAX_EPOCHS: usize = 65_536;
+use crate::id::{random, to_hex};
 
 /// Names an epoch: its number and the beginning of the hash of the record that made it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -168,191 +159,17 @@ fn check_of(secret: &[u8; 32], which: &[u8]) -> [u8; 32] {
     check
 }
 
-/// All epochs whose secrets we know.
-#[derive(Default)]
-pub struct Keyring(BTreeMap<u32, EpochSecrets>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Keyring {
-    /// Knows nothing yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The epoch with the highest number.
-    #[must_use]
-    pub fn newest(&self) -> Option<&EpochSecrets> {
-        self.0.values().next_back()
-    }
-
-    /// The epoch that a fragment's header names.
-    #[must_use]
-    pub fn find(&self, epoch_id: &[u8; 12]) -> Option<&EpochSecrets> {
-        self.of(EpochId::from_bytes(epoch_id))
-    }
-
-    pub(crate) fn of(&self, id: EpochId) -> Option<&EpochSecrets> {
-        self.0.get(&id.number).filter(|secrets| secrets.id == id)
-    }
-
-    /// All epochs, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &EpochSecrets> {
-        self.0.values()
-    }
-
-    /// How many epochs are known.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether nothing is known.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Learns an epoch.
-    ///
-    /// A writers' secret that is known already stays when `secrets` brings none. Another epoch of that
-    /// number is replaced: its record lost against the one that is in the log.
-    pub fn insert(&mut self, secrets: EpochSecrets) {
-        let known = self.of(secrets.id);
-        if known.is_some_and(|known| known.epoch == secrets.epoch && secrets.writer.is_none()) {
-            return;
-        }
-        self.0.insert(secrets.id.number, secrets);
-    }
-
-    /// Layout version, count, then each epoch: to be stored sealed.
-    #[must_use]
-    pub fn to_secret_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let mut bytes = Writer::with_capacity(5 + self.0.len() * (12 + 32 + 1 + 32));
-        bytes.u8(KEYRING_VERSION);
-        bytes.u32(u32::try_from(self.0.len()).expect("numbers of epochs have 32 bits"));
-        for secrets in self.0.values() {
-            bytes.array(&secrets.id.to_bytes()).array(&secrets.epoch);
-            match &secrets.writer {
-                Some(writer) => bytes.u8(1).array(writer),
-                None => bytes.u8(0),
-            };
-        }
-        Zeroizing::new(bytes.into_vec())
-    }
-
-    /// Reads what [`Keyring::to_secret_bytes`] made; `None` when the bytes are something else.
-    #[must_use]
-    pub fn from_secret_bytes(bytes: &[u8]) -> Option<Self> {
-        read_keyring(bytes).ok()
-    }
-
-    /// Learns the epochs before the newest one, each from what was sealed under its successor.
-    ///
-    /// `sealed` are the second fragments of control records, in any order; those of epochs that are known
-    /// already are not opened. Returns how many epochs were learnt.
-    ///
-    /// # Errors
-    /// [`WalkBackError`] when a link is missing or does not open. What was learnt before stays.
-    pub fn walk_back<'a>(
-        &mut self,
-        workspace: WorkspaceId,
-        sealed: impl IntoIterator<Item = &'a EncryptedFragment>,
-    ) -> Result<usize, WalkBackError> {
-        let links: BTreeMap<[u8; 12], &EncryptedFragment> = sealed
-            .into_iter()
-            .map(|fragment| (fragment.header().epoch_id, fragment))
-            .collect();
-        let mut learnt = 0;
-        let Some(mut number) = self.newest().map(|newest| newest.id.number) else {
-            return Ok(0);
+    #[test]
+    fn an_epochs_name_survives_its_bytes() {
+        let name = EpochId {
+            number: 0x0102_0304,
+            record: [5; 8],
         };
-        while let Some(before) = number.checked_sub(1) {
-            let Some(later) = self.0.get(&number) else {
-                break;
-            };
-            let known = self.0.get(&before);
-            let is_complete =
-                known.is_some_and(|known| known.writer.is_some() || later.writer.is_none());
-            let link = links.get(&later.id.to_bytes());
-            if known.is_none() && link.is_none() {
-                return Err(WalkBackError::Missing { epoch: number });
-            }
-            if let (false, Some(link)) = (is_complete, link) {
-                let previous = previous::open(later, workspace, link).map_err(|source| {
-                    WalkBackError::Open {
-                        epoch: number,
-                        source,
-                    }
-                })?;
-                if previous.id.number != before {
-                    return Err(WalkBackError::Broken { epoch: number });
-                }
-                learnt += usize::from(known.is_none());
-                self.insert(previous);
-            }
-            number = before;
-        }
-        Ok(learnt)
+        assert_eq!(name.to_bytes(), [1, 2, 3, 4, 5, 5, 5, 5, 5, 5, 5, 5]);
+        assert_eq!(EpochId::from_bytes(&name.to_bytes()), name);
     }
-}
-
-/// Shows how many epochs there are.
-impl fmt::Debug for Keyring {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keyring({} epochs)", self.0.len())
-    }
-}
-
-/// Older epochs cannot be learnt.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WalkBackError {
-    /// The edge did not send the record that made an epoch.
-    #[error("the way back to older keys is missing at epoch {epoch}: ask another edge or device")]
-    Missing {
-        /// The epoch under which its predecessor is sealed.
-        epoch: u32,
-    },
-    /// What was sent does not open.
-    #[error("the way back to older keys is damaged at epoch {epoch}: ask another edge or device")]
-    Open {
-        /// The epoch under which its predecessor is sealed.
-        epoch: u32,
-        /// Why.
-        source: OpenError,
-    },
-    /// What was sealed there is not the epoch before.
-    #[error(
-        "the way back to older keys leads elsewhere at epoch {epoch}: remove the device that wrote it"
-    )]
-    Broken {
-        /// The epoch under which its predecessor is sealed.
-        epoch: u32,
-    },
-}
-
-const KEYRING_VERSION: u8 = 1;
-
-fn read_keyring(bytes: &[u8]) -> Result<Keyring, Malformed> {
-    let mut reader = Reader::new(bytes);
-    if reader.u8()? != KEYRING_VERSION {
-        return Err(Malformed::Value);
-    }
-    let count = reader.u32()?;
-    if count as usize > MAX_EPOCHS {
-        return Err(Malformed::OverLimit);
-    }
-    let mut keyring = Keyring::new();
-    for _ in 0..count {
-        let id = EpochId::from_bytes(&reader.array()?);
-        let epoch = reader.array()?;
-        let writer = if reader.flag()? {
-            Some(reader.array()?)
-        } else {
-            None
-        };
-        keyring.insert(EpochSecrets::new(id, epoch, writer));
-    }
-    reader.end()?;
-    Ok(keyring)
 }

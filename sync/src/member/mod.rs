@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`device`] | the keys of a device |
 //! | [`role`] | owner, writer, reader |
-//! | [`epoch`] | the secrets of an epoch, and all that we know |
+//! | [`epoch`], [`keyring`] | the secrets of an epoch, and all that we know |
 //! | [`capability`] | keys that prove a role to an edge |
 //! | [`wrap`] | secrets sealed to one device |
 //! | [`control`] | the signed log of changes of membership |
@@ -17,6 +17,7 @@ pub mod capability;
 pub mod control;
 pub mod device;
 pub mod epoch;
+pub mod keyring;
 mod previous;
 pub mod role;
 pub mod welcome;
@@ -28,7 +29,8 @@ pub use control::{
     RotateReason,
 };
 pub use device::{DeviceKeys, DevicePublic};
-pub use epoch::{EpochId, EpochSecrets, Keyring, WalkBackError};
+pub use epoch::{EpochId, EpochSecrets};
+pub use keyring::{Keyring, WalkBackError};
 pub use role::{ParseRoleError, Role};
 pub use welcome::{DeviceInfo, Welcome, WelcomeError};
 pub use wrap::{Wrap, WrapError};
@@ -76,3 +78,6 @@ pub(crate) fn hkdf(salt: &[u8], secret: &[u8], info: &[&[u8]], out: &mut [u8]) {
         .and_then(|okm| okm.fill(out))
         .expect("64 bytes are far below the limit of HKDF");
 }
+
+#[cfg(test)]
+mod vectors;

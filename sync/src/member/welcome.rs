@@ -299,3 +299,6 @@ fn text(reader: &mut Reader<'_>, max_bytes: usize) -> Result<String, Malformed> 
     let bytes = reader.bytes16(max_bytes)?;
     String::from_utf8(bytes.to_vec()).map_err(|_| Malformed::Value)
 }
+
+#[cfg(test)]
+mod tests;

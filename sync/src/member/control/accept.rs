@@ -26,7 +26,8 @@ pub struct Accepted {
     pub created_ms: i64,
     /// Whether it made a new epoch.
     pub new_epoch: bool,
-    /// The policy key in force, when the record gave it to us as an owner. It may be the one we had.
+    /// The policy key in force after this record, when it was wrapped for us as an owner. It may be the one we
+    /// had; of several records the last one counts.
     pub policy: Option<PolicyKey>,
     /// Whether it ended our own membership: nothing after it can be read.
     pub we_were_removed: bool,

@@ -65,7 +65,7 @@ impl ControlLog {
         )
     }
 
-    pub(super) fn begin_with(
+    pub(in crate::member) fn begin_with(
         workspace: WorkspaceId,
         owner: &DeviceKeys,
         (user, label): (&str, &str),
@@ -78,7 +78,7 @@ impl ControlLog {
             user: user.to_owned(),
             label: label.to_owned(),
         };
-        rules::check_names(&[&user.to_owned(), &label.to_owned()])?;
+        rules::check_names(&[user, label])?;
         let public = PolicyPublic {
             counter: 0,
             public: policy.public(),

@@ -75,7 +75,7 @@ pub(super) fn check(
 }
 
 /// Names that can be shown.
-pub(super) fn check_names(names: &[&String]) -> Result<(), ControlError> {
+pub(super) fn check_names(names: &[&str]) -> Result<(), ControlError> {
     if names.iter().all(|name| is_good_name(name)) {
         Ok(())
     } else {
