@@ -64,6 +64,8 @@ pub(super) enum Asked {
     Open { epoch: u32 },
     Control,
     Follow,
+    /// A record that the edge lacked.
+    Give(u32),
     /// Which of our unsent items the edge has all the same.
     HasItems(Vec<FragmentId>),
     Append(FragmentId),
@@ -345,6 +347,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             (Asked::Append(fragment), Answer::Ack { offset, .. }) => {
                 self.handle_ack(id, fragment, offset);
             }
+            (Asked::Give(_), Answer::CtlAck { index }) => self.give_record(id, index + 1),
             (Asked::Change, Answer::CtlAck { index }) => self.handle_change_ack(id, index)?,
             (Asked::Attachment(step), answer) => self.handle_attachment(step, answer)?,
             _ => self.give_up(id, "the edge node sent an answer that does not fit: update Satchel or the node", true),
@@ -374,13 +377,15 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 "the edge node makes no mailbox for this workspace: ask its operator for an invitation",
                 false,
             ),
-            Asked::Follow | Asked::Control if error.code == ErrorCode::Denied => {
+            Asked::Follow | Asked::Control | Asked::Give(_) if error.code == ErrorCode::Denied => {
                 // The keys have changed meanwhile.
-                self.reopen(id);
+                self.reopen_now(id);
             }
+            // Another device was faster.
+            Asked::Give(_) if error.code == ErrorCode::Conflict => self.reopen_now(id),
             Asked::Follow if error.code == ErrorCode::BehindEnd => {
                 self.handle_rollback(id, Offset(error.limit))?;
-                self.reopen(id);
+                self.reopen_now(id);
             }
             Asked::Append(fragment) => {
                 if let Some(edge) = self.edges.get_mut(&id) {
@@ -421,6 +426,14 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         edge.forget_connection();
         self.attach.connection_lost();
         self.open_mailbox(id, None);
+    }
+
+    /// As [`Self::reopen`], also while it is being opened.
+    fn reopen_now(&mut self, id: NodeFingerprint) {
+        if let Some(edge) = self.edges.get_mut(&id) {
+            edge.phase = Phase::Connecting;
+        }
+        self.reopen(id);
     }
 
     /// The newest keys do not open the mailbox: they were changed, or the mailbox is not there.
@@ -470,6 +483,10 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         }
         if rolled_back {
             self.handle_rollback(id, next)?;
+        }
+        if ctl_next < self.state.control.index() && self.state.newest().expose_writer_secret().is_some() {
+            self.give_record(id, ctl_next);
+            return Ok(());
         }
         if ctl_next > self.state.control.index() {
             // What follows may be sealed with keys that are in there.

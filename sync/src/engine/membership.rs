@@ -278,6 +278,39 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         Ok(())
     }
 
+    /// Gives an edge the next record that it lacks: it is new, or has lost its data.
+    pub(super) fn give_record(&mut self, id: NodeFingerprint, ctl_next: u32) {
+        let Some(((index, record, previous), made)) =
+            self.state.records.get(ctl_next as usize).cloned()
+        else {
+            self.follow(id);
+            return;
+        };
+        let mailbox = self.state.mailbox;
+        let epoch = made.filter(|epoch| *epoch > 0);
+        let secrets = epoch.and_then(|epoch| {
+            let mut all = self.state.keyring.iter();
+            all.find(|secrets| secrets.id().number == epoch)
+        });
+        let rotation = secrets.zip(self.state.policy.as_ref()).and_then(|(secrets, policy)| {
+            let capabilities = capabilities_of(secrets, mailbox)?;
+            let message = capability::capabilities_message(mailbox, &capabilities);
+            Some(CapRotation {
+                signature: policy.sign(&message),
+                capabilities,
+            })
+        });
+        let request = Request::CtlAppend {
+            mailbox,
+            expect_index: index,
+            record,
+            previous_epoch: previous,
+            rotation,
+            policy: None,
+        };
+        self.ask(id, request, Asked::Give(index));
+    }
+
     pub(super) fn gather_record(
         &mut self,
         index: u32,
@@ -338,15 +371,24 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             Ok(accepted) => accepted,
             Err(error) => return Ok(Err(error)),
         };
-        for (index, record, previous) in records {
-            self.rows.push(control_row(*index, record, previous.as_ref()));
+        let mut epoch = self.state.newest().id().number;
+        let made = accepted.iter().rev().map(|accepted| {
+            let made = accepted.new_epoch.then_some(epoch);
+            epoch = epoch.saturating_sub(u32::from(accepted.new_epoch));
+            made
+        });
+        let made: Vec<Option<u32>> = made.collect();
+        for (record, made) in records.iter().zip(made.into_iter().rev()) {
+            self.rows
+                .push(control_row(record.0, &record.1, record.2.as_ref()));
+            self.state.records.push((record.clone(), made));
         }
         self.rows.push(keyring_row(&self.state.keyring));
         let mut new_epoch = false;
         for accepted in accepted {
             new_epoch |= accepted.new_epoch;
             if let Some(policy) = accepted.policy {
-                let counter = self.state.policy_counter + 1;
+                let counter = self.state.control.policy().map_or(0, |(counter, _)| counter);
                 self.state.set_policy(counter, policy, &mut self.rows);
             }
             if accepted.we_were_removed {

@@ -70,6 +70,8 @@ pub(super) struct State {
     pub(super) policy: Option<PolicyKey>,
     pub(super) policy_counter: u32,
     pub(super) control: ControlLog,
+    /// The records of the control log, for an edge that lacks some, and which epoch each made.
+    pub(super) records: Vec<(ControlRow, Option<u32>)>,
     pub(super) own: Own,
     pub(super) awaits_index: bool,
     pub(super) removed: bool,
@@ -147,7 +149,7 @@ pub(super) fn policy_row(policy: &PolicyKey) -> Row {
     )
 }
 
-type ControlRow = (u32, EncryptedFragment, Option<EncryptedFragment>);
+pub(super) type ControlRow = (u32, EncryptedFragment, Option<EncryptedFragment>);
 
 fn parse_control(id: &[u8], bytes: &[u8]) -> Option<ControlRow> {
     let index = u32::from_be_bytes(id.try_into().ok()?);
@@ -221,8 +223,15 @@ impl State {
         let flag = |name: &str| text(name).and_then(|bytes| rows::parse::<bool>(bytes));
         let genesis = from_hex(&founding.genesis).map_err(|_| wrong())?;
         let mut log = ControlLog::joining(founding.workspace, genesis);
-        log.accept_all(&control, &device, &mut keyring)
+        let accepted = log
+            .accept_all(&control, &device, &mut keyring)
             .map_err(|_| EngineError::Rows("the list of members"))?;
+        let mut epoch = 0;
+        let made = accepted.iter().map(|accepted| {
+            epoch += u32::from(accepted.new_epoch);
+            accepted.new_epoch.then_some(epoch)
+        });
+        let records = control.into_iter().zip(made).collect();
         Ok(Self {
             mailbox: founding
                 .mailbox
@@ -246,6 +255,7 @@ impl State {
             keyring,
             policy,
             control: log,
+            records,
             shared,
             fragments,
             items,
