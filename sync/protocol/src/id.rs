@@ -8,12 +8,20 @@ use std::str::FromStr;
 
 /// Names one append-only log on an edge node.
 ///
-/// 16 bytes, shown as 32 lower-case hex digits. In version 0 whoever knows it can read and append
-/// (see `PROTOCOL.md` § 7); from the version with capabilities on it is the hash of a public key.
+/// 16 bytes, shown as 32 lower-case hex digits: the hash of the mailbox's first policy key, so that
+/// nobody can make the mailbox of somebody else.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MailboxId(pub [u8; 16]);
 
 impl MailboxId {
+    /// The mailbox that this public key (Ed25519, 32 bytes) rules: the first 16 bytes of its BLAKE3.
+    pub fn of_policy_key(policy_key: &[u8; 32]) -> Self {
+        let hash = blake3::hash(policy_key);
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.as_bytes()[..16]);
+        Self(id)
+    }
+
     /// The first 4 bytes in hex: enough to follow one mailbox through a log, too little to use it.
     pub fn short(&self) -> String {
         hex(&self.0[..4])
@@ -26,7 +34,7 @@ impl fmt::Display for MailboxId {
     }
 }
 
-/// Shows the short form only: in version 0 the whole id is all that one needs to read a mailbox.
+/// Shows the short form only: whole ids stay out of logs.
 impl fmt::Debug for MailboxId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MailboxId({}…)", self.short())
@@ -42,12 +50,20 @@ impl FromStr for MailboxId {
 }
 
 /// The content address of a fragment: BLAKE3 of all its bytes, header included.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FragmentId(pub [u8; 32]);
 
 impl fmt::Display for FragmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex(&self.0))
+    }
+}
+
+impl FromStr for FragmentId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        parse_hex(text).map(Self)
     }
 }
 
@@ -68,6 +84,15 @@ impl Offset {
     pub fn next(self) -> Option<Self> {
         self.0.checked_add(1).map(Self)
     }
+}
+
+/// Places in a log, from `from` (included) to `to` (excluded); never empty.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct OffsetRange {
+    /// First place.
+    pub from: Offset,
+    /// The place behind the last.
+    pub to: Offset,
 }
 
 impl fmt::Display for Offset {

@@ -1,6 +1,6 @@
 //! What a device and an edge node say to each other: ids, frames, limits.
 //!
-//! Pure: no network, no clock, no disk, and no key that opens anything. Every decoder is strict:
+//! Pure: no network, no clock, no disk, and no key that opens or signs anything. Every decoder is strict:
 //! one encoding per value, every length bounded before a byte is allocated, unknown numbers refused,
 //! and no input makes it panic. The edge node links this crate and nothing else of `sync`.
 //!
@@ -10,7 +10,7 @@
 //! ```
 //! use satchel_protocol::{frame::{FrameHeader, Direction, Request}, id::{MailboxId, Offset}};
 //!
-//! let request = Request::Read { mailbox: MailboxId([7; 16]), from: Offset(3), max_entries: 10 };
+//! let request = Request::Follow { mailbox: MailboxId([7; 16]), from: Offset(3), compact: true };
 //! let bytes = request.encode();
 //! let (head, body) = bytes.split_first_chunk().expect("a frame has a header");
 //! let header = FrameHeader::decode(*head, Direction::ToNode)?;
@@ -26,6 +26,8 @@
 //! | [`fragment`] | the envelope of ciphertext: header in the clear, rest opaque |
 //! | [`chain`] | the hash chain over one mailbox's log |
 //! | [`frame`] | requests and answers as bytes |
+//! | [`capability`] | the bytes that are signed for access, and the check of a signature |
+//! | [`link`] | what an operator gives to users: address and fingerprint in one line |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -33,9 +35,11 @@
 pub mod id;
 pub mod limits;
 
+pub mod capability;
 pub mod chain;
 pub mod fragment;
 pub mod frame;
+pub mod link;
 
 // Makes Cargo build this crate anew for another clone that shares the build folder: `.cargo/config.toml`.
 const _: Option<&str> = option_env!("SATCHEL_CHECKOUT");

@@ -6,34 +6,61 @@
 use std::time::Duration;
 
 /// Oldest protocol version that this crate speaks.
-pub const MIN_VERSION: u16 = 0;
+pub const MIN_VERSION: u16 = 1;
 
 /// Newest protocol version that this crate speaks.
-pub const MAX_VERSION: u16 = 0;
+pub const MAX_VERSION: u16 = 1;
 
 /// TLS application protocol.
 ///
-/// Bound to the version without capabilities: a later node which asks for them does not offer this
-/// name, so nobody can talk it down to this version.
-pub const ALPN: &[u8] = b"wsync/0";
+/// Version 0 had no access control. It is not offered, so nobody can talk a device down to it.
+pub const ALPN: &[u8] = b"wsync/1";
+
+/// Label under which both sides export the secret that binds signatures to one connection (RFC 5705).
+/// The context is the mailbox id. See [`capability`](crate::capability).
+pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-wsync-1";
 
 /// Bytes before a frame's body: length (4) and type (1).
 pub const FRAME_HEADER_BYTES: usize = 5;
 
 /// Longest frame, its type included and its length field not.
 ///
-/// 1 MiB. One in flight per stream × 16 streams ([`MAX_REQUEST_STREAMS`]) = 16 MiB per connection at
-/// most, and the node's budget for all connections together is 256 MiB.
-pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
-
-/// Room kept in a frame for everything that is not the fragment.
-///
-/// Version 0 needs 17 bytes at most (type 1 + mailbox 16). 4 KiB leaves space for the signatures of
-/// later versions, so that a fragment accepted today still fits then.
-pub const MAX_FRAME_OVERHEAD_BYTES: usize = 4 * 1024;
+/// 1 MiB + 16 KiB: the longest is a pack with a fragment of [`MAX_FRAGMENT_BYTES`] and
+/// [`MAX_SUPERSEDED_RANGES`], 1 + 16 + 2 + 16,384 + 1,044,480 = 1,060,883 bytes.
+pub const MAX_FRAME_BYTES: usize = 1024 * 1024 + 16 * 1024;
 
 /// Longest fragment: 1 MiB − 4 KiB = 1,044,480 bytes.
-pub const MAX_FRAGMENT_BYTES: usize = MAX_FRAME_BYTES - MAX_FRAME_OVERHEAD_BYTES;
+pub const MAX_FRAGMENT_BYTES: usize = 1024 * 1024 - 4 * 1024;
+
+/// Longest record of a control log: 512 KiB, the wraps (112 bytes) of 4,600 devices.
+pub const MAX_CTL_RECORD_BYTES: usize = 512 * 1024;
+
+/// Longest sealed secret of the previous epoch: a few hundred bytes are used.
+pub const MAX_PREVIOUS_EPOCH_BYTES: usize = 4 * 1024;
+
+/// Ranges of offsets that one pack may supersede: 1,024 × 16 bytes = 16 KiB.
+pub const MAX_SUPERSEDED_RANGES: usize = 1024;
+
+/// Fragment ids in one request: 1,024 × 32 bytes = 32 KiB.
+pub const MAX_IDS: usize = 1024;
+
+/// Longest invitation of an operator, in bytes.
+pub const MAX_TOKEN_BYTES: usize = 64;
+
+/// Longest message at a nameplate.
+pub const MAX_RENDEZVOUS_BYTES: usize = 2 * 1024;
+
+/// Messages at one nameplate, both participants together.
+pub const MAX_RENDEZVOUS_MESSAGES: usize = 10;
+
+/// A nameplate ends this long after it was given out.
+pub const RENDEZVOUS_LIFETIME: Duration = Duration::from_secs(600);
+
+/// How long a node keeps a question for the next message open before it says "waiting".
+pub const RENDEZVOUS_POLL: Duration = Duration::from_secs(20);
+
+/// Mailboxes that one connection may have open.
+pub const MAX_OPEN_MAILBOXES: usize = 64;
 
 /// Shortest fragment: header (71) and one authentication tag (16) over an empty text.
 pub const MIN_FRAGMENT_BYTES: usize = crate::fragment::HEADER_BYTES + 16;
@@ -49,8 +76,12 @@ pub const MAX_READ_ENTRIES: u32 = 4096;
 /// 1 MiB: not less than [`MAX_FRAGMENT_BYTES`], so any single fragment fits a page.
 pub const MAX_READ_PAGE_BYTES: usize = 1024 * 1024;
 
-/// Requests (bidirectional streams) open on one connection at the same time.
-pub const MAX_REQUEST_STREAMS: u32 = 16;
+/// Requests (bidirectional streams) open on one connection at the same time: one that follows for each
+/// of some mailboxes, and room for others.
+pub const MAX_REQUEST_STREAMS: u32 = 64;
+
+/// Requests with a body that a node takes in side by side on one connection: 16 × 1 MiB = 16 MiB.
+pub const MAX_REQUEST_BODIES: usize = 16;
 
 /// A TLS and QUIC handshake must be over after this time.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

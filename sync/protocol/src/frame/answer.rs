@@ -3,8 +3,7 @@
 //! Carries no free text: a node is not trusted, and what the user reads about an error is written by
 //! the device from [`ErrorCode`]. Start at [`Answer`]; byte tables in `PROTOCOL.md` § 4.
 
-use super::fields::Fields;
-use super::{DecodeError, FrameHeader, FrameType, begin};
+use super::FrameType;
 use crate::chain::Chain;
 use crate::fragment::EncryptedFragment;
 use crate::id::Offset;
@@ -20,22 +19,43 @@ pub enum Answer {
         max_fragment_bytes: u32,
         /// Bytes that one mailbox may hold.
         mailbox_quota_bytes: u64,
+        /// The node's clock: milliseconds since 1970 UTC. A hint; nothing is checked by it.
+        time_ms: u64,
     },
-    /// To an append: the fragment is on disk.
+    /// To an open: this connection may now use the mailbox.
+    Opened {
+        /// How much of it. With `ControlOnly`, everything below but `ctl_next` is 0.
+        access: Access,
+        /// Where the log ends.
+        next: Offset,
+        /// The chain value before `next`.
+        chain: Chain,
+        /// Where the control log ends.
+        ctl_next: u32,
+        /// Bytes that the mailbox holds.
+        used_bytes: u64,
+        /// Bytes that it may hold.
+        quota_bytes: u64,
+    },
+    /// Done, and on disk where something was to be stored.
+    Ok,
+    /// To an append or a pack: the fragment is on disk.
     Ack {
         /// Its place.
         offset: Offset,
         /// The log's chain value after it.
         chain: Chain,
     },
-    /// To a read: one fragment. Offsets rise by one from frame to frame.
+    /// To a read: one fragment. Offsets rise; places that were superseded or deleted are left out.
     Entry {
         /// Its place.
         offset: Offset,
-        /// The fragment as it was appended.
+        /// A pack has replaced it: it will be deleted after the grace period.
+        superseded: bool,
+        /// The fragment as it was appended: an entry or a pack.
         fragment: EncryptedFragment,
     },
-    /// To a read: no more in this answer.
+    /// To a read: no more in this answer. While following: no more for now.
     End {
         /// Where to go on.
         next: Offset,
@@ -43,9 +63,66 @@ pub enum Answer {
         log_end: Offset,
         /// The chain value before `next`.
         chain: Chain,
+        /// Where the control log ends.
+        ctl_next: u32,
+        /// Connections that have the mailbox open, this one included.
+        sessions: u16,
     },
+    /// To a control append: the record is on disk.
+    CtlAck {
+        /// Its index.
+        index: u32,
+    },
+    /// To a control read: one record. Indices rise by one.
+    CtlEntry {
+        /// Its index.
+        index: u32,
+        /// The record as it was appended.
+        record: EncryptedFragment,
+        /// The previous epoch's secret that came with it.
+        previous_epoch: Option<EncryptedFragment>,
+    },
+    /// To a control read: no more.
+    CtlEnd {
+        /// Where the control log ends.
+        next: u32,
+    },
+    /// To a blob get.
+    Blob {
+        /// The piece.
+        fragment: EncryptedFragment,
+    },
+    /// To a has: one bit per id in the order of the ids, low bit first; the last byte is filled with 0.
+    HasBits {
+        /// One byte for each eight ids.
+        bits: Vec<u8>,
+    },
+    /// To allocate and claim.
+    RvPlace {
+        /// The number.
+        nameplate: u32,
+        /// Names this participant; the other one has another.
+        token: [u8; 16],
+    },
+    /// To next: the other participant's message.
+    RvMessage {
+        /// As it was posted.
+        body: Vec<u8>,
+    },
+    /// To next: there is no such message yet. Ask again.
+    RvWaiting,
     /// To anything: refused. Nothing was stored.
     Error(ErrorAnswer),
+}
+
+/// How much of a mailbox a connection may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Access {
+    /// What the role may.
+    Full = 0,
+    /// Reads the control log and nothing else: the capabilities are past.
+    ControlOnly = 1,
 }
 
 /// Why a node refused.
@@ -59,20 +136,25 @@ pub struct ErrorAnswer {
     pub retry_after_ms: u32,
 }
 
-/// The number of a reason. Numbers are never given to another meaning; 2, 6 and 7 are kept for
-/// denied, conflict and gone of the version with capabilities.
+/// The number of a reason. Numbers are never given to another meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum ErrorCode {
     /// No version in common. `limit`: the newest that the node speaks.
     Version = 1,
+    /// No such mailbox, no such role, a wrong signature or invitation: it never says which.
+    Denied = 2,
     /// The mailbox is full. `limit`: its quota in bytes.
     Quota = 3,
-    /// Asked too often. `limit`: requests per second.
+    /// Asked too often. `limit`: requests per second, or per minute for nameplates.
     Rate = 4,
     /// The fragment is too long for this node. `limit`: its longest in bytes.
     TooBig = 5,
+    /// Another control record was faster. `limit`: the index that the next one gets.
+    Conflict = 6,
+    /// The blob is not there, or not any more.
+    Gone = 7,
     /// The node has no room for the request just now, or is stopping.
     Busy = 8,
     /// The request was no valid frame.
@@ -83,134 +165,55 @@ pub enum ErrorCode {
     DiskFull = 11,
     /// The node could not use its storage.
     Storage = 12,
-    /// A read from behind the end of the log: the node lost entries, or the device asks another node.
+    /// From behind the end of the log: the node lost entries, or the device asks another node.
     /// `limit`: the end of the log.
     BehindEnd = 13,
+    /// No such nameplate: never given out, taken by two others, burnt or expired.
+    NoNameplate = 14,
+    /// More than a node keeps of one kind. `limit`: how many.
+    TooMany = 15,
 }
 
 impl ErrorCode {
     /// Every code of this version.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::Version,
+        Self::Denied,
         Self::Quota,
         Self::Rate,
         Self::TooBig,
+        Self::Conflict,
+        Self::Gone,
         Self::Busy,
         Self::Malformed,
         Self::HelloFirst,
         Self::DiskFull,
         Self::Storage,
         Self::BehindEnd,
+        Self::NoNameplate,
+        Self::TooMany,
     ];
 }
 
 impl Answer {
-    /// The whole frame, header included.
-    pub fn encode(&self) -> Vec<u8> {
+    /// The type of its frame.
+    pub fn frame_type(&self) -> FrameType {
         match self {
-            Self::HelloAck {
-                version,
-                max_fragment_bytes,
-                mailbox_quota_bytes,
-            } => {
-                let mut bytes = begin(FrameType::HelloAck, 14);
-                bytes.extend_from_slice(&version.to_be_bytes());
-                bytes.extend_from_slice(&max_fragment_bytes.to_be_bytes());
-                bytes.extend_from_slice(&mailbox_quota_bytes.to_be_bytes());
-                bytes
-            }
-            Self::Ack { offset, chain } => {
-                let mut bytes = begin(FrameType::Ack, 40);
-                bytes.extend_from_slice(&offset.0.to_be_bytes());
-                bytes.extend_from_slice(&chain.0);
-                bytes
-            }
-            Self::Entry { offset, fragment } => {
-                let mut bytes = begin(FrameType::Entry, 8 + fragment.len_bytes());
-                bytes.extend_from_slice(&offset.0.to_be_bytes());
-                bytes.extend_from_slice(fragment.as_bytes());
-                bytes
-            }
-            Self::End {
-                next,
-                log_end,
-                chain,
-            } => {
-                let mut bytes = begin(FrameType::End, 48);
-                bytes.extend_from_slice(&next.0.to_be_bytes());
-                bytes.extend_from_slice(&log_end.0.to_be_bytes());
-                bytes.extend_from_slice(&chain.0);
-                bytes
-            }
-            Self::Error(ErrorAnswer {
-                code,
-                limit,
-                retry_after_ms,
-            }) => {
-                let mut bytes = begin(FrameType::Error, 13);
-                bytes.push(*code as u8);
-                bytes.extend_from_slice(&limit.to_be_bytes());
-                bytes.extend_from_slice(&retry_after_ms.to_be_bytes());
-                bytes
-            }
+            Self::HelloAck { .. } => FrameType::HelloAck,
+            Self::Opened { .. } => FrameType::Opened,
+            Self::Ok => FrameType::Ok,
+            Self::Ack { .. } => FrameType::Ack,
+            Self::Entry { .. } => FrameType::Entry,
+            Self::End { .. } => FrameType::End,
+            Self::CtlAck { .. } => FrameType::CtlAck,
+            Self::CtlEntry { .. } => FrameType::CtlEntry,
+            Self::CtlEnd { .. } => FrameType::CtlEnd,
+            Self::Blob { .. } => FrameType::Blob,
+            Self::HasBits { .. } => FrameType::HasBits,
+            Self::RvPlace { .. } => FrameType::RvPlace,
+            Self::RvMessage { .. } => FrameType::RvMessage,
+            Self::RvWaiting => FrameType::RvWaiting,
+            Self::Error(_) => FrameType::Error,
         }
     }
-
-    /// Reads the body that follows `header`.
-    ///
-    /// # Errors
-    /// [`DecodeError`] when a length, a field or the fragment is not allowed, or when `header` is
-    /// the header of a request.
-    pub fn decode(header: FrameHeader, body: &[u8]) -> Result<Self, DecodeError> {
-        let mut fields = Fields::new(header, body)?;
-        match header.frame_type {
-            FrameType::HelloAck => Ok(Self::HelloAck {
-                version: fields.u16("version")?,
-                max_fragment_bytes: fields.u32("max_fragment_bytes")?,
-                mailbox_quota_bytes: fields.u64("mailbox_quota_bytes")?,
-            }),
-            FrameType::Ack => Ok(Self::Ack {
-                offset: Offset(fields.u64("offset")?),
-                chain: Chain(fields.array("chain")?),
-            }),
-            FrameType::Entry => {
-                let offset = Offset(fields.u64("offset")?);
-                let fragment = EncryptedFragment::from_bytes(fields.rest().to_vec())?;
-                Ok(Self::Entry { offset, fragment })
-            }
-            FrameType::End => decode_end(fields),
-            FrameType::Error => decode_error(fields),
-            frame_type => Err(DecodeError::WrongDirection { frame_type }),
-        }
-    }
-}
-
-fn decode_end(mut fields: Fields<'_>) -> Result<Answer, DecodeError> {
-    let next = Offset(fields.u64("next")?);
-    let log_end = Offset(fields.u64("log_end")?);
-    if log_end < next {
-        return Err(fields.refuse("log_end"));
-    }
-    Ok(Answer::End {
-        next,
-        log_end,
-        chain: Chain(fields.array("chain")?),
-    })
-}
-
-fn decode_error(mut fields: Fields<'_>) -> Result<Answer, DecodeError> {
-    let number = fields.u8("code")?;
-    let Some(code) = ErrorCode::ALL
-        .into_iter()
-        .find(|code| *code as u8 == number)
-    else {
-        return Err(fields.refuse("code"));
-    };
-    let limit = fields.u64("limit")?;
-    let retry_after_ms = fields.u32("retry_after_ms")?;
-    Ok(Answer::Error(ErrorAnswer {
-        code,
-        limit,
-        retry_after_ms,
-    }))
 }

@@ -4,6 +4,7 @@
 //! Start at [`Fields`].
 
 use super::{DecodeError, FrameHeader, FrameType};
+use crate::fragment::{EncryptedFragment, FragmentKind};
 
 /// What is left of a body.
 pub(super) struct Fields<'a> {
@@ -48,9 +49,61 @@ impl<'a> Fields<'a> {
         self.array(field).map(u64::from_be_bytes)
     }
 
+    /// One byte, 0 or 1.
+    pub(super) fn bool(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+        match self.u8(field)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.refuse(field)),
+        }
+    }
+
     /// All bytes that are left.
-    pub(super) fn rest(self) -> &'a [u8] {
-        self.rest
+    pub(super) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.rest)
+    }
+
+    /// How many bytes are left.
+    pub(super) fn left_bytes(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// All bytes that are left, as a fragment of one of these kinds.
+    pub(super) fn fragment(
+        &mut self,
+        kinds: &[FragmentKind],
+    ) -> Result<EncryptedFragment, DecodeError> {
+        let fragment = EncryptedFragment::from_bytes(self.rest().to_vec())?;
+        if kinds.contains(&fragment.header().kind) {
+            Ok(fragment)
+        } else {
+            Err(self.refuse("kind"))
+        }
+    }
+
+    /// The next `len_bytes` bytes, as a fragment of this kind.
+    pub(super) fn sized_fragment(
+        &mut self,
+        len_bytes: usize,
+        len_field: &'static str,
+        kind: FragmentKind,
+    ) -> Result<EncryptedFragment, DecodeError> {
+        let Some((head, rest)) = self.rest.split_at_checked(len_bytes) else {
+            return Err(self.refuse(len_field));
+        };
+        self.rest = head;
+        let fragment = self.fragment(&[kind]);
+        self.rest = rest;
+        fragment
+    }
+
+    /// Refuses bytes that no field has taken.
+    pub(super) fn end(self) -> Result<(), DecodeError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(self.refuse("end"))
+        }
     }
 
     /// The error for a field whose value is not allowed.

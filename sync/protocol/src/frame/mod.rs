@@ -6,14 +6,22 @@
 //! those. Start there. Byte tables: `PROTOCOL.md` § 4.
 
 mod answer;
+mod answer_bytes;
 mod fields;
+mod parts;
 mod request;
+mod request_bytes;
 
-pub use answer::{Answer, ErrorAnswer, ErrorCode};
+pub use answer::{Access, Answer, ErrorAnswer, ErrorCode};
+pub use parts::{CapRotation, Capabilities, PolicyRotation, Role};
 pub use request::Request;
 
 use crate::fragment::FragmentError;
-use crate::limits::{FRAME_HEADER_BYTES, MAX_FRAGMENT_BYTES, MAX_FRAME_BYTES, MIN_FRAGMENT_BYTES};
+use crate::limits::{
+    FRAME_HEADER_BYTES, MAX_CTL_RECORD_BYTES, MAX_FRAGMENT_BYTES, MAX_IDS,
+    MAX_PREVIOUS_EPOCH_BYTES, MAX_RENDEZVOUS_BYTES, MAX_SUPERSEDED_RANGES, MAX_TOKEN_BYTES,
+    MIN_FRAGMENT_BYTES,
+};
 
 /// Who may send a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,47 +33,126 @@ pub enum Direction {
 }
 
 /// The number of a frame. Numbers are never given to another meaning.
+///
+/// Requests are below 0x40 and answers from 0x40 on, but for [`FrameType::Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum FrameType {
     /// First request of a connection.
     Hello = 0x01,
-    /// Store one fragment.
+    /// Prove who one is to a mailbox.
+    Open = 0x02,
+    /// Store one entry.
     Append = 0x03,
-    /// Send stored fragments.
+    /// Store one pack and hide what it replaces.
+    Pack = 0x04,
+    /// Send stored entries.
     Read = 0x05,
+    /// Send stored entries, and new ones as they come.
+    Follow = 0x06,
+    /// Store a record of the control log.
+    CtlAppend = 0x08,
+    /// Send records of the control log.
+    CtlRead = 0x09,
+    /// Make a mailbox.
+    Create = 0x0a,
+    /// Delete a mailbox.
+    Drop = 0x0c,
+    /// Store a piece of a file.
+    BlobPut = 0x0e,
+    /// Send a piece of a file.
+    BlobGet = 0x0f,
+    /// Say which fragments are there.
+    Has = 0x10,
+    /// Delete pieces of files later.
+    BlobForget = 0x11,
+    /// Give a nameplate.
+    RvAllocate = 0x12,
+    /// Join a nameplate.
+    RvClaim = 0x13,
+    /// Leave a message at a nameplate.
+    RvPost = 0x14,
+    /// Wait for a message at a nameplate.
+    RvNext = 0x15,
     /// A refusal.
     Error = 0x16,
+    /// End a nameplate.
+    RvBurn = 0x17,
     /// Answer to [`FrameType::Hello`].
     HelloAck = 0x41,
-    /// Answer to [`FrameType::Append`].
+    /// Answer to [`FrameType::Open`].
+    Opened = 0x42,
+    /// Answer to [`FrameType::Append`] and [`FrameType::Pack`].
     Ack = 0x43,
-    /// One fragment of the answer to [`FrameType::Read`].
+    /// Done, and there is nothing to tell.
+    Ok = 0x44,
+    /// One entry of a log.
     Entry = 0x45,
-    /// Last frame of the answer to [`FrameType::Read`].
+    /// Answer to [`FrameType::CtlAppend`].
+    CtlAck = 0x48,
+    /// One record of a control log.
+    CtlEntry = 0x49,
+    /// Answer to [`FrameType::BlobGet`].
+    Blob = 0x4f,
+    /// Answer to [`FrameType::Has`].
+    HasBits = 0x50,
+    /// Answer to [`FrameType::RvAllocate`] and [`FrameType::RvClaim`].
+    RvPlace = 0x52,
+    /// Answer to [`FrameType::RvNext`]: a message.
+    RvMessage = 0x53,
+    /// Answer to [`FrameType::RvNext`]: not yet.
+    RvWaiting = 0x54,
+    /// All entries that there are were sent.
     End = 0x55,
+    /// All records that there are were sent.
+    CtlEnd = 0x59,
 }
 
 impl FrameType {
     /// Every type of this version.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 34] = [
         Self::Hello,
+        Self::Open,
         Self::Append,
+        Self::Pack,
         Self::Read,
+        Self::Follow,
+        Self::CtlAppend,
+        Self::CtlRead,
+        Self::Create,
+        Self::Drop,
+        Self::BlobPut,
+        Self::BlobGet,
+        Self::Has,
+        Self::BlobForget,
+        Self::RvAllocate,
+        Self::RvClaim,
+        Self::RvPost,
+        Self::RvNext,
         Self::Error,
+        Self::RvBurn,
         Self::HelloAck,
+        Self::Opened,
         Self::Ack,
+        Self::Ok,
         Self::Entry,
+        Self::CtlAck,
+        Self::CtlEntry,
+        Self::Blob,
+        Self::HasBits,
+        Self::RvPlace,
+        Self::RvMessage,
+        Self::RvWaiting,
         Self::End,
+        Self::CtlEnd,
     ];
 
     /// Who may send it.
     pub fn direction(self) -> Direction {
-        match self {
-            Self::Hello | Self::Append | Self::Read => Direction::ToNode,
-            Self::Error | Self::HelloAck | Self::Ack | Self::Entry | Self::End => {
-                Direction::ToDevice
-            }
+        if self == Self::Error || self as u8 >= 0x40 {
+            Direction::ToDevice
+        } else {
+            Direction::ToNode
         }
     }
 
@@ -73,15 +160,50 @@ impl FrameType {
     pub fn body_bounds_bytes(self) -> (usize, usize) {
         let fixed = |len: usize| (len, len);
         let with_fragment = |rest: usize| (rest + MIN_FRAGMENT_BYTES, rest + MAX_FRAGMENT_BYTES);
+        let with_ids = |rest: usize| (rest + 32, rest + 32 * MAX_IDS);
         match self {
             Self::Hello => fixed(2 + 2),
-            Self::Append => with_fragment(16),
-            Self::Read => fixed(16 + 8 + 4),
+            Self::Create => (32 + Capabilities::BYTES + 65, 32 + Capabilities::BYTES + 65 + MAX_TOKEN_BYTES),
+            Self::Open => fixed(16 + 1 + 4 + 64),
+            Self::Append | Self::BlobPut => with_fragment(16),
+            Self::Pack => (
+                16 + 2 + MIN_FRAGMENT_BYTES,
+                16 + 2 + 16 * MAX_SUPERSEDED_RANGES + MAX_FRAGMENT_BYTES,
+            ),
+            Self::Read => fixed(16 + 8 + 4 + 1),
+            Self::Follow => fixed(16 + 8 + 1),
+            Self::CtlAppend => (
+                16 + 4 + 1 + 4 + MIN_FRAGMENT_BYTES,
+                16 + 4 + 1
+                    + PolicyRotation::BYTES
+                    + CapRotation::BYTES
+                    + 4
+                    + MAX_CTL_RECORD_BYTES
+                    + MAX_PREVIOUS_EPOCH_BYTES,
+            ),
+            Self::CtlRead => fixed(16 + 4),
+            Self::BlobGet => fixed(16 + 32),
+            Self::Has | Self::BlobForget => with_ids(16),
+            Self::RvAllocate | Self::Ok | Self::RvWaiting => fixed(0),
+            Self::RvClaim => fixed(4),
+            Self::RvPost => (4 + 16 + 1, 4 + 16 + MAX_RENDEZVOUS_BYTES),
+            Self::RvNext => fixed(4 + 16 + 1),
+            Self::RvBurn | Self::RvPlace => fixed(4 + 16),
+            Self::Drop => fixed(16 + 64),
             Self::Error => fixed(1 + 8 + 4),
-            Self::HelloAck => fixed(2 + 4 + 8),
+            Self::HelloAck => fixed(2 + 4 + 8 + 8),
+            Self::Opened => fixed(1 + 8 + 32 + 4 + 8 + 8),
             Self::Ack => fixed(8 + 32),
-            Self::Entry => with_fragment(8),
-            Self::End => fixed(8 + 8 + 32),
+            Self::Entry => with_fragment(8 + 1),
+            Self::End => fixed(8 + 8 + 32 + 4 + 2),
+            Self::CtlAck | Self::CtlEnd => fixed(4),
+            Self::CtlEntry => (
+                4 + 4 + MIN_FRAGMENT_BYTES,
+                4 + 4 + MAX_CTL_RECORD_BYTES + MAX_PREVIOUS_EPOCH_BYTES,
+            ),
+            Self::Blob => with_fragment(0),
+            Self::HasBits => (1, MAX_IDS / 8),
+            Self::RvMessage => (1, MAX_RENDEZVOUS_BYTES),
         }
     }
 
@@ -180,17 +302,28 @@ pub enum DecodeError {
     Fragment(#[from] FragmentError),
 }
 
-/// Starts a frame: length and type; the caller appends exactly `body_len_bytes`.
-fn begin(frame_type: FrameType, body_len_bytes: usize) -> Vec<u8> {
-    debug_assert!(
-        body_len_bytes < MAX_FRAME_BYTES,
-        "bodies are built from bounded parts"
-    );
-    let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES + body_len_bytes);
-    // Bodies are bounded by MAX_FRAME_BYTES (1 MiB), so the length fits 32 bits.
-    bytes.extend_from_slice(&(body_len_bytes as u32 + 1).to_be_bytes());
-    bytes.push(frame_type as u8);
-    bytes
+/// A frame that is being written: fields are pushed one after the other.
+struct Frame(Vec<u8>);
+
+impl Frame {
+    fn new(frame_type: FrameType, body_len_bytes: usize) -> Self {
+        let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES + body_len_bytes);
+        bytes.extend_from_slice(&[0, 0, 0, 0, frame_type as u8]);
+        Self(bytes)
+    }
+
+    fn put(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    /// The whole frame, its length filled in.
+    fn end(mut self) -> Vec<u8> {
+        // The length field counts everything behind itself. Parts are bounded far below 4 GiB.
+        let length = (self.0.len() - 4) as u32;
+        self.0[..4].copy_from_slice(&length.to_be_bytes());
+        self.0
+    }
 }
 
 /// Refuses a body which is not as long as its header said, or as its frame may be.
@@ -210,6 +343,7 @@ fn check_body(header: FrameHeader, body: &[u8]) -> Result<(), DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_FRAME_BYTES;
 
     fn decode(length: u32, number: u8, expected: Direction) -> Result<FrameHeader, DecodeError> {
         let [a, b, c, d] = length.to_be_bytes();
@@ -231,8 +365,8 @@ mod tests {
             Err(DecodeError::BodyLength { .. })
         ));
         assert_eq!(
-            decode(5, 0x02, Direction::ToNode),
-            Err(DecodeError::UnknownType { number: 2 })
+            decode(5, 0x07, Direction::ToNode),
+            Err(DecodeError::UnknownType { number: 7 })
         );
         assert!(matches!(
             decode(41, 0x43, Direction::ToNode),
