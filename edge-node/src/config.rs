@@ -6,7 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use satchel_protocol::limits::{MAX_FRAGMENT_BYTES, MIN_FRAGMENT_BYTES};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use satchel_protocol::limits::{MAX_FRAGMENT_BYTES, MAX_TOKEN_BYTES, MIN_FRAGMENT_BYTES};
 use serde::Deserialize;
 
 /// Where the node listens when nothing else is said: this machine only.
@@ -20,11 +21,15 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Folder of the node's key and its store. Default: the user's data folder, `satchel-edge`.
     pub data_dir: Option<PathBuf>,
-    /// Allows a `listen` address that other machines can reach. Default false.
-    ///
-    /// Version 0 of the protocol has no access control: everyone who can reach the port can fill the
-    /// disk up to its reserve, and everyone who knows a mailbox id can read its ciphertext.
-    pub trusted_network: bool,
+    /// Who may make mailboxes. Default: everyone who reaches a loopback `listen`; for any other address
+    /// it must be set, since whoever makes mailboxes fills the disk.
+    pub creation: Option<CreationMode>,
+    /// Invitations for `creation = "token"`: 16 to 64 bytes each. One may be given to many people.
+    pub tokens: Vec<String>,
+    /// How long things are kept that nobody needs.
+    pub keep: KeepConfig,
+    /// Health and metrics for a monitor on this machine.
+    pub http: HttpConfig,
     /// What goes to the log, and how.
     pub log: LogConfig,
     /// What one device, one address and one mailbox may use.
@@ -36,11 +41,72 @@ impl Default for Config {
         Self {
             listen: DEFAULT_LISTEN,
             data_dir: None,
-            trusted_network: false,
+            creation: None,
+            tokens: Vec::new(),
+            keep: KeepConfig::default(),
+            http: HttpConfig::default(),
             log: LogConfig::default(),
             limits: Limits::default(),
         }
     }
+}
+
+/// Who may make mailboxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CreationMode {
+    /// Everyone who can reach the port.
+    Open,
+    /// Who brings one of the `tokens`.
+    Token,
+}
+
+/// [`CreationMode`] with what it needs.
+#[derive(Clone)]
+pub(crate) enum Creation {
+    Open,
+    Token(Vec<String>),
+}
+
+impl Creation {
+    /// Whether this invitation is one. Takes as long for a wrong one as for the right one.
+    pub(crate) fn admits(&self, token: &[u8]) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Token(tokens) => tokens.iter().fold(false, |found, known| {
+                let is_equal = verify_slices_are_equal(known.as_bytes(), token).is_ok();
+                found | is_equal
+            }),
+        }
+    }
+}
+
+/// How long things are kept that nobody needs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeepConfig {
+    /// Days that a superseded entry or a forgotten blob is kept. Default 30: a laptop on holiday must
+    /// still be able to check what a pack replaced.
+    pub grace_days: u32,
+    /// Days after which a mailbox that nobody opened is deleted. Default 400.
+    pub unopened_days: u32,
+}
+
+impl Default for KeepConfig {
+    fn default() -> Self {
+        Self {
+            grace_days: 30,
+            unopened_days: 400,
+        }
+    }
+}
+
+/// Health and metrics over HTTP, for this machine alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// TCP address on loopback for `/healthz`, `/readyz` and `/metrics`. Default: none.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Logging. Addresses of devices are never logged, mailbox ids only by their first 8 digits.
@@ -74,7 +140,7 @@ pub enum LogLevel {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes that one mailbox may hold, 128 per fragment for its rows included. Default 1 GiB.
+    /// Bytes that one mailbox may hold, 192 per fragment for its rows included. Default 1 GiB.
     pub mailbox_quota_bytes: u64,
     /// Longest fragment taken. Default and maximum 1,044,480 (1 MiB − 4 KiB).
     pub max_fragment_bytes: u32,
@@ -90,6 +156,11 @@ pub struct Limits {
     pub request_burst: u32,
     /// Bytes of fragments per second on one connection, both directions together. Default 4 MiB.
     pub bytes_per_s: u32,
+    /// Nameplates alive at a time, for pairings. Default 1,000: at 20 KiB each at most 20 MB.
+    pub nameplates: usize,
+    /// Nameplates per minute for one IPv4 address or IPv6 /56: so many are given out, and so many
+    /// numbers that nobody gave out may be asked for. Default 10.
+    pub nameplates_per_ip_per_min: u32,
     /// Below so many free bytes on the disk nothing new is stored; reading goes on. Default 512 MiB.
     pub disk_reserve_bytes: u64,
     /// The same as a part of the whole disk, in percent; the larger of the two holds. Default 5.
@@ -107,6 +178,8 @@ impl Default for Limits {
             requests_per_s: 20,
             request_burst: 100,
             bytes_per_s: 4 * 1024 * 1024,
+            nameplates: 1000,
+            nameplates_per_ip_per_min: 10,
             disk_reserve_bytes: 512 * 1024 * 1024,
             disk_reserve_percent: 5,
         }
@@ -140,13 +213,19 @@ impl Config {
     /// Refuses values that cannot work or are not safe.
     ///
     /// # Errors
-    /// [`ConfigError::OpenNetwork`] or [`ConfigError::Value`].
+    /// [`ConfigError`]: what is not chosen, or which value is out of bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if !self.listen.ip().is_loopback() && !self.trusted_network {
-            return Err(ConfigError::OpenNetwork {
+        if !self.listen.ip().is_loopback() && self.creation.is_none() {
+            return Err(ConfigError::CreationNotChosen {
                 listen: self.listen,
             });
         }
+        if let Some(listen) = self.http.listen
+            && !listen.ip().is_loopback()
+        {
+            return Err(ConfigError::HttpNotLocal { listen });
+        }
+        let needs_token = self.creation == Some(CreationMode::Token);
         let limits = &self.limits;
         let fragment_bytes = u64::from(limits.max_fragment_bytes);
         let rules = [
@@ -155,8 +234,30 @@ impl Config {
                 "limits.max_fragment_bytes must lie between 87 and 1044480",
             ),
             (
-                limits.mailbox_quota_bytes >= fragment_bytes + crate::storage::ROW_BYTES,
-                "limits.mailbox_quota_bytes must hold at least one fragment of max_fragment_bytes and 128 bytes",
+                limits.mailbox_quota_bytes >= fragment_bytes + crate::store::ROW_BYTES,
+                "limits.mailbox_quota_bytes must hold at least one fragment of max_fragment_bytes and 192 bytes",
+            ),
+            (
+                !needs_token || !self.tokens.is_empty(),
+                "creation = \"token\" needs at least one of tokens",
+            ),
+            (
+                needs_token || self.tokens.is_empty(),
+                "tokens are asked for with creation = \"token\" alone: set it, or remove tokens",
+            ),
+            (
+                self.tokens
+                    .iter()
+                    .all(|token| (16..=MAX_TOKEN_BYTES).contains(&token.len())),
+                "each of tokens must have 16 to 64 bytes",
+            ),
+            (
+                self.keep.grace_days > 0,
+                "keep.grace_days must be at least 1",
+            ),
+            (
+                self.keep.unopened_days > self.keep.grace_days,
+                "keep.unopened_days must be more than keep.grace_days",
             ),
             (
                 limits.max_connections > 0,
@@ -190,6 +291,14 @@ impl Config {
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, rule)) => Err(ConfigError::Value { rule }),
             None => Ok(()),
+        }
+    }
+
+    /// Who may make mailboxes, with the default of the address in place of what is not set.
+    pub(crate) fn resolved_creation(&self) -> Creation {
+        match self.creation {
+            Some(CreationMode::Token) => Creation::Token(self.tokens.clone()),
+            Some(CreationMode::Open) | None => Creation::Open,
         }
     }
 
@@ -227,11 +336,19 @@ pub enum ConfigError {
         /// Which file.
         path: PathBuf,
     },
-    /// Other machines could reach the node, and nobody said that they may.
+    /// Other machines could reach the node, and nobody said who may make mailboxes.
     #[error(
-        "other machines can reach {listen}, and this version of the protocol has no access control: listen on 127.0.0.1 or [::1], or, if you trust everyone on that network, set trusted_network = true (or --trusted-network)"
+        "other machines can reach {listen}: say who may make mailboxes there, with creation = \"token\" and tokens = [\"...\"] in the configuration file, or creation = \"open\" (or --creation open) for everyone"
     )]
-    OpenNetwork {
+    CreationNotChosen {
+        /// The address.
+        listen: SocketAddr,
+    },
+    /// Metrics are for this machine alone.
+    #[error(
+        "health and metrics are for this machine alone: use a loopback address such as 127.0.0.1:9747 instead of {listen}"
+    )]
+    HttpNotLocal {
         /// The address.
         listen: SocketAddr,
     },
@@ -251,19 +368,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_file_shows_every_field_at_its_default() {
+    fn the_example_file_shows_every_field_at_its_default_or_as_a_server_sets_it() {
         let text = include_str!("../edge.example.toml");
         let config = Config::parse(text).unwrap();
         config.check().unwrap();
         let expected = Config {
             data_dir: Some("/var/lib/satchel-edge".into()),
+            creation: Some(CreationMode::Open),
+            http: HttpConfig {
+                listen: Some("127.0.0.1:9747".parse().unwrap()),
+            },
             ..Config::default()
         };
         assert_eq!(config, expected);
         for field in [
             "listen",
             "data_dir",
-            "trusted_network",
+            "creation",
+            "tokens",
+            "grace_days",
+            "unopened_days",
+            "nameplates",
+            "nameplates_per_ip_per_min",
             "json",
             "level",
             "mailbox_quota_bytes",
@@ -286,25 +412,45 @@ mod tests {
     }
 
     #[test]
-    fn an_open_address_needs_a_word_of_trust() {
+    fn an_open_address_needs_a_choice_who_may_make_mailboxes() {
         let open = Config {
             listen: "0.0.0.0:4747".parse().unwrap(),
             ..Config::default()
         };
-        assert!(matches!(open.check(), Err(ConfigError::OpenNetwork { .. })));
-        assert!(
-            Config {
-                trusted_network: true,
-                ..open
-            }
-            .check()
-            .is_ok()
-        );
+        assert!(matches!(
+            open.check(),
+            Err(ConfigError::CreationNotChosen { .. })
+        ));
+        let chosen = Config {
+            creation: Some(CreationMode::Open),
+            ..open
+        };
+        assert!(chosen.check().is_ok());
         let local6 = Config {
             listen: "[::1]:0".parse().unwrap(),
             ..Config::default()
         };
         assert!(local6.check().is_ok());
+    }
+
+    #[test]
+    fn tokens_admit_who_brings_one() {
+        let text = "creation = \"token\"\ntokens = [\"0123456789abcdef\", \"fedcba9876543210\"]";
+        let config = Config::parse(text).unwrap();
+        config.check().unwrap();
+        let creation = config.resolved_creation();
+        assert!(creation.admits(b"fedcba9876543210"));
+        assert!(!creation.admits(b"fedcba9876543211"));
+        assert!(!creation.admits(b""));
+        for wrong in ["creation = \"token\"", "tokens = [\"0123456789abcdef\"]", "creation = \"token\"\ntokens = [\"short\"]"] {
+            assert!(Config::parse(wrong).unwrap().check().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn metrics_stay_on_this_machine() {
+        let config = Config::parse("[http]\nlisten = \"0.0.0.0:80\"").unwrap();
+        assert!(matches!(config.check(), Err(ConfigError::HttpNotLocal { .. })));
     }
 
     #[test]

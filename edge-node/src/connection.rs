@@ -3,23 +3,27 @@
 //! Never lets one bad request harm the next: each is answered or dropped by itself, and only a device
 //! that keeps sending garbage loses its connection. Start at [`serve`].
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use satchel_protocol::frame::{Answer, ErrorAnswer, ErrorCode, FrameType, Request};
-use satchel_protocol::id::{MailboxId, Offset};
-use satchel_protocol::limits::{HELLO_TIMEOUT, MAX_READ_PAGE_BYTES, MAX_VERSION, MIN_VERSION};
-use tokio::sync::{mpsc, oneshot, watch};
+use satchel_protocol::id::MailboxId;
+use satchel_protocol::limits::{
+    EXPORTER_LABEL, HELLO_TIMEOUT, MAX_READ_PAGE_BYTES, MAX_REQUEST_BODIES, RENDEZVOUS_POLL,
+};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::config::Limits;
+use crate::mailboxes::{Begun, Mailboxes, Reading, SessionAccess, Step, What};
 use crate::metrics::Metrics;
 use crate::rate::Bucket;
-use crate::storage::{Page, ReadRefusal, Store};
+use crate::store::Write;
 use crate::wire::{self, Budget, RequestError};
-use crate::writer::{Job, JobError};
+use crate::writer::{DiskFull, Job, now_ms};
 
 /// Requests that are no frames before the connection is closed.
 const MAX_MALFORMED: u32 = 16;
@@ -42,7 +46,7 @@ pub(crate) mod close {
 
 /// What all connections share.
 pub(crate) struct Shared {
-    pub(crate) store: Arc<Store>,
+    pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) jobs: mpsc::Sender<Job>,
     pub(crate) budget: Budget,
     pub(crate) limits: Limits,
@@ -55,8 +59,8 @@ pub(crate) async fn serve(
     shared: Arc<Shared>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let session = Arc::new(Session::new(shared));
-    if !session.hello(&connection).await {
+    let session = Arc::new(Session::new(shared, connection.clone(), stop.clone()));
+    if !session.hello().await {
         connection.close(close::MISBEHAVED, b"hello first");
         return;
     }
@@ -88,25 +92,44 @@ pub(crate) async fn serve(
     connection.close(reason, words);
 }
 
-/// One device's rates and record.
+/// One device: what it has opened, its rates and its record.
 struct Session {
     shared: Arc<Shared>,
+    connection: Connection,
+    stop: watch::Receiver<bool>,
+    access: Arc<Mutex<SessionAccess>>,
+    bodies: Semaphore,
     requests: Mutex<Bucket>,
     bytes: Mutex<Bucket>,
     malformed: AtomicU32,
 }
 
-/// A request's answer: one frame, or a page of entries.
+/// How a request is answered.
 enum Reply {
     One(Answer),
-    Page(Page, wire::Share),
+    Read(Reading),
+}
+
+/// Who ended a read that waits.
+enum Wait {
+    /// There may be more.
+    Changed,
+    /// The time for waiting is over.
+    Expired,
+    /// The device does not want it any more, or the node stops.
+    Ended,
 }
 
 impl Session {
-    fn new(shared: Arc<Shared>) -> Self {
+    fn new(shared: Arc<Shared>, connection: Connection, stop: watch::Receiver<bool>) -> Self {
         let now = Instant::now();
         let limits = &shared.limits;
+        let origin: IpAddr = connection.remote_address().ip();
         Self {
+            access: Arc::new(Mutex::new(shared.mailboxes.session(origin))),
+            connection,
+            stop,
+            bodies: Semaphore::new(MAX_REQUEST_BODIES),
             requests: Mutex::new(Bucket::new(
                 limits.requests_per_s,
                 limits.request_burst,
@@ -119,9 +142,9 @@ impl Session {
     }
 
     /// Waits for the hello and answers it; false when the connection is to be closed.
-    async fn hello(&self, connection: &Connection) -> bool {
+    async fn hello(&self) -> bool {
         let exchange = async {
-            let (mut send, mut recv) = connection.accept_bi().await.ok()?;
+            let (mut send, mut recv) = self.connection.accept_bi().await.ok()?;
             let answer = self.answer_hello(&mut recv).await;
             let accepted = matches!(answer, Answer::HelloAck { .. });
             self.deliver(&mut send, &mut recv, Reply::One(answer)).await;
@@ -141,31 +164,14 @@ impl Session {
             Err(error) => return self.request_refusal(&error),
         };
         match wire::read_request(recv, header, &self.shared.budget).await {
-            Ok((
-                Request::Hello {
-                    min_version,
-                    max_version,
-                },
-                _,
-            )) => self.choose_version(min_version, max_version),
+            Ok((request @ Request::Hello { .. }, _)) => match self.begin(request).await {
+                Begun::Answer(answer) => answer,
+                Begun::Write(_) | Begun::Read(_) => {
+                    refusal(ErrorCode::HelloFirst, 0, Duration::ZERO)
+                }
+            },
             Ok(_) => refusal(ErrorCode::HelloFirst, 0, Duration::ZERO),
             Err(error) => self.request_refusal(&error),
-        }
-    }
-
-    #[allow(
-        clippy::unnecessary_min_or_max,
-        reason = "both bounds are 0 only in this version"
-    )]
-    fn choose_version(&self, min_version: u16, max_version: u16) -> Answer {
-        let version = max_version.min(MAX_VERSION);
-        if version < min_version.max(MIN_VERSION) {
-            return refusal(ErrorCode::Version, u64::from(MAX_VERSION), Duration::ZERO);
-        }
-        Answer::HelloAck {
-            version,
-            max_fragment_bytes: self.shared.limits.max_fragment_bytes,
-            mailbox_quota_bytes: self.shared.limits.mailbox_quota_bytes,
         }
     }
 
@@ -193,129 +199,210 @@ impl Session {
         }
         // Too much data is slowed down and not refused: QUIC's flow control carries it to the sender.
         tokio::time::sleep(self.owe_bytes(header.body_len_bytes)).await;
+        let place = self.body_place().await;
         let (request, share) = wire::read_request(recv, header, &self.shared.budget).await?;
-        let reply = match request {
-            Request::Hello { .. } => Reply::One(refusal(ErrorCode::HelloFirst, 0, Duration::ZERO)),
-            Request::Append { mailbox, fragment } => {
-                Reply::One(self.append(mailbox, fragment).await)
+        let reply = if matches!(request, Request::Hello { .. }) {
+            Reply::One(refusal(ErrorCode::HelloFirst, 0, Duration::ZERO))
+        } else {
+            match self.begin(request).await {
+                Begun::Answer(answer) => Reply::One(answer),
+                Begun::Write(write) => Reply::One(self.write(*write).await),
+                Begun::Read(reading) => Reply::Read(reading),
             }
-            Request::Read {
-                mailbox,
-                from,
-                max_entries,
-            } => self.read(mailbox, from, max_entries).await,
         };
-        drop(share);
+        drop((place, share));
         Ok(reply)
     }
 
-    async fn append(
-        &self,
-        mailbox: MailboxId,
-        fragment: satchel_protocol::fragment::EncryptedFragment,
-    ) -> Answer {
-        tracing::trace!(mailbox = %mailbox.short(), bytes = fragment.len_bytes(), "append");
-        let (reply, stored) = oneshot::channel();
-        if self
-            .shared
-            .jobs
-            .send(Job {
-                mailbox,
-                fragment,
-                reply,
-            })
+    /// Few requests of one device are taken in at a time, however many streams it has.
+    async fn body_place(&self) -> Option<SemaphorePermit<'_>> {
+        // Never closed, so there always is one some time.
+        self.bodies.acquire().await.ok()
+    }
+
+    /// The first part of a request; in a thread that may wait where a signature or the store is looked at.
+    async fn begin(&self, request: Request) -> Begun {
+        let connection = self.connection.clone();
+        let binding = move |mailbox: MailboxId| {
+            let mut bytes = [0; 32];
+            // Fails only for lengths that TLS cannot export; zeros match nobody's signature then.
+            connection
+                .export_keying_material(&mut bytes, EXPORTER_LABEL, &mailbox.0)
+                .ok();
+            bytes
+        };
+        let mailboxes = Arc::clone(&self.shared.mailboxes);
+        let access = Arc::clone(&self.access);
+        let is_long = matches!(
+            request,
+            Request::Open { .. } | Request::Create { .. } | Request::Drop { .. }
+        );
+        let work = move || {
+            let mut access = access.lock().unwrap_or_else(PoisonError::into_inner);
+            mailboxes.begin(&mut access, &binding, request, now_ms())
+        };
+        if !is_long {
+            return work();
+        }
+        // Only our own bug can panic in there; this request fails and the node goes on.
+        tokio::task::spawn_blocking(work)
             .await
-            .is_err()
-        {
+            .unwrap_or_else(|_| Begun::Answer(refusal(ErrorCode::Storage, 0, Duration::ZERO)))
+    }
+
+    async fn write(&self, write: Write) -> Answer {
+        tracing::trace!(mailbox = %write.mailbox.short(), "write");
+        let (reply, stored) = oneshot::channel();
+        let queued = self.shared.jobs.send(Job { write, reply }).await;
+        if queued.is_err() {
             return refusal(ErrorCode::Storage, 0, Duration::ZERO);
         }
         match stored.await {
-            Ok(Ok(placed)) => Answer::Ack {
-                offset: placed.offset,
-                chain: placed.chain,
-            },
-            Ok(Err(JobError::Quota)) => refusal(
-                ErrorCode::Quota,
-                self.shared.limits.mailbox_quota_bytes,
-                Duration::ZERO,
-            ),
-            Ok(Err(JobError::DiskFull)) => refusal(ErrorCode::DiskFull, 0, Duration::from_secs(60)),
+            Ok(Ok(done)) => done.answer,
+            Ok(Err(DiskFull)) => refusal(ErrorCode::DiskFull, 0, Duration::from_secs(60)),
             // The writer ended with an error before this commit: nothing was stored.
             Err(_) => refusal(ErrorCode::Storage, 0, Duration::ZERO),
         }
     }
 
-    async fn read(&self, mailbox: MailboxId, from: Offset, max_entries: u32) -> Reply {
-        tracing::trace!(mailbox = %mailbox.short(), %from, "read");
-        let Some(share) = self
-            .shared
-            .budget
-            .take(MAX_READ_PAGE_BYTES, BUDGET_WAIT)
-            .await
-        else {
-            return Reply::One(refusal(
-                ErrorCode::Busy,
-                0,
-                Duration::from_millis(BUSY_RETRY_MS.into()),
-            ));
-        };
-        let store = Arc::clone(&self.shared.store);
-        let read = move || store.read(mailbox, from, max_entries as usize, MAX_READ_PAGE_BYTES);
-        match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(page)) => Reply::Page(page, share),
-            Ok(Err(ReadRefusal::BehindEnd { log_end })) => {
-                Reply::One(refusal(ErrorCode::BehindEnd, log_end.0, Duration::ZERO))
-            }
-            Ok(Err(ReadRefusal::Store(error))) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot read the store"
-                );
-                Reply::One(refusal(ErrorCode::Storage, 0, Duration::ZERO))
-            }
-            // Only our own bug can panic in there; this request fails and the node goes on.
-            Err(_) => Reply::One(refusal(ErrorCode::Storage, 0, Duration::ZERO)),
-        }
-    }
-
     async fn deliver(&self, send: &mut SendStream, recv: &mut RecvStream, reply: Reply) {
-        let metrics = &self.shared.metrics;
-        let mut sent = true;
-        match reply {
+        let sent = match reply {
             Reply::One(answer) => {
                 if let Answer::Error(error) = &answer {
                     tracing::debug!(code = ?error.code, "request refused");
-                    metrics.requests_refused.one();
                     wire::stop_reading(recv);
                 }
-                sent &= wire::write_answer(send, &answer).await;
+                self.send(send, answer).await
             }
-            Reply::Page(page, share) => {
-                sent &= self.deliver_page(send, page).await;
-                drop(share);
-            }
-        }
+            Reply::Read(reading) => self.deliver_reading(send, reading).await,
+        };
         if !(sent && wire::finish(send).await) {
-            metrics.answers_undelivered.one();
+            self.shared.metrics.answers_undelivered.one();
         }
     }
 
-    async fn deliver_page(&self, send: &mut SendStream, page: Page) -> bool {
-        for (offset, fragment) in page.entries {
-            let bytes = fragment.len_bytes();
-            tokio::time::sleep(self.owe_bytes(bytes)).await;
-            if !wire::write_answer(send, &Answer::Entry { offset, fragment }).await {
-                return false;
+    /// Sends what is read, step by step; a follower waits here for what comes.
+    async fn deliver_reading(&self, send: &mut SendStream, mut reading: Reading) -> bool {
+        let deadline = tokio::time::Instant::now() + RENDEZVOUS_POLL;
+        let mut changes = self.changes(&reading);
+        loop {
+            let Some(share) = self
+                .shared
+                .budget
+                .take(MAX_READ_PAGE_BYTES, BUDGET_WAIT)
+                .await
+            else {
+                let busy = refusal(
+                    ErrorCode::Busy,
+                    0,
+                    Duration::from_millis(BUSY_RETRY_MS.into()),
+                );
+                return self.send(send, busy).await;
+            };
+            // Before the look: what changes after it wakes the wait below.
+            if let Some(changes) = &mut changes {
+                changes.mark_unchanged();
             }
-            self.shared.metrics.fragments_sent.one();
-            self.shared.metrics.bytes_sent.add(bytes as u64);
+            let mailboxes = Arc::clone(&self.shared.mailboxes);
+            let looked = tokio::task::spawn_blocking(move || {
+                let (answers, step) = mailboxes.step(&mut reading, now_ms());
+                (answers, step, reading)
+            });
+            // Only our own bug can panic in there; this request fails and the node goes on.
+            let Ok((mut answers, step, after)) = looked.await else {
+                let failed = refusal(ErrorCode::Storage, 0, Duration::ZERO);
+                return self.send(send, failed).await;
+            };
+            reading = after;
+            let is_message = matches!(reading.what, What::Message { .. });
+            if is_message && step == Step::CaughtUp {
+                // "Not yet" is said at the end of the wait alone.
+                answers.clear();
+            }
+            for answer in answers {
+                if !self.send(send, answer).await {
+                    return false;
+                }
+            }
+            drop(share);
+            match step {
+                Step::Finished => return true,
+                Step::More => {}
+                Step::CaughtUp => {
+                    let deadline = is_message.then_some(deadline);
+                    match self.wait(send, changes.as_mut(), deadline).await {
+                        Wait::Changed => {}
+                        Wait::Expired => return self.send(send, Answer::RvWaiting).await,
+                        Wait::Ended => return true,
+                    }
+                }
+            }
         }
-        let end = Answer::End {
-            next: page.next,
-            log_end: page.log_end,
-            chain: page.chain,
+    }
+
+    fn changes(&self, reading: &Reading) -> Option<watch::Receiver<()>> {
+        match reading.what {
+            What::Log {
+                mailbox,
+                follow: true,
+                ..
+            } => self.access().changes(mailbox),
+            What::Message { .. } => Some(self.shared.mailboxes.rendezvous_changes()),
+            _ => None,
+        }
+    }
+
+    async fn wait(
+        &self,
+        send: &mut SendStream,
+        changes: Option<&mut watch::Receiver<()>>,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Wait {
+        let Some(changes) = changes else {
+            return Wait::Ended;
         };
-        wire::write_answer(send, &end).await
+        let expired = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            changed = changes.changed() => match changed {
+                Ok(()) => Wait::Changed,
+                Err(_) => Wait::Ended,
+            },
+            () = expired => Wait::Expired,
+            _ = send.stopped() => Wait::Ended,
+            _ = stop.wait_for(|stopping| *stopping) => Wait::Ended,
+        }
+    }
+
+    async fn send(&self, send: &mut SendStream, answer: Answer) -> bool {
+        let metrics = &self.shared.metrics;
+        let bytes = match &answer {
+            Answer::Entry { fragment, .. } | Answer::Blob { fragment } => fragment.len_bytes(),
+            Answer::CtlEntry { record, .. } => record.len_bytes(),
+            Answer::Error(_) => {
+                metrics.requests_refused.one();
+                0
+            }
+            _ => 0,
+        };
+        if bytes > 0 {
+            tokio::time::sleep(self.owe_bytes(bytes)).await;
+        }
+        let sent = wire::write_answer(send, &answer).await;
+        if sent && bytes > 0 {
+            metrics.fragments_sent.one();
+            metrics.bytes_sent.add(bytes as u64);
+        }
+        sent
+    }
+
+    fn access(&self) -> MutexGuard<'_, SessionAccess> {
+        self.access.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn request_refusal(&self, error: &RequestError) -> Answer {

@@ -3,10 +3,10 @@
 //! It never links `satchel-sync` or automerge, holds no content key and cannot open what it stores.
 //! It builds no runtime: `main.rs` does, and tests bring their own.
 //!
-//! Version 0 of the protocol has no access control: run it on loopback or on a network whose members
-//! you trust. [`config::Config::check`] refuses anything else unless told.
+//! Whoever reaches the port may say hello; everything else needs a signature by a key of the mailbox, or
+//! the right to make one: see [`config::Config::creation`].
 //!
-//! Start at [`Server::bind`].
+//! Start at [`Server::bind`]; without sockets, at [`mailboxes::Mailboxes`].
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,30 +25,33 @@
 //! | [`config`] | the one file of settings |
 //! | `server`, `connection`, `wire` | accept loop; one task per device; frames under deadlines |
 //! | `admission`, `rate` | who may connect, how often one may ask; pure |
-//! | `storage`, `writer` | fragments in redb; group commit |
+//! | [`mailboxes`] | every request, without sockets |
+//! | `store`, `writer` | redb and files; group commit |
 //! | `identity`, `transport` | the node's key; every QUIC limit |
-//! | [`metrics`] | what was done and what was refused |
+//! | [`metrics`], `http` | what was done and what was refused; a loopback page of it |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod config;
+pub mod mailboxes;
 pub mod metrics;
 
 mod server;
 
 mod admission;
 mod connection;
+mod http;
 mod identity;
 mod rate;
-mod storage;
+mod store;
 mod transport;
 mod wire;
 mod writer;
 
 pub use identity::IdentityError;
 pub use server::{BindError, ServeError, Server};
-pub use storage::StoreError;
+pub use store::{AuditReport, GcReport, StatsReport, StoreError};
 
 // Makes Cargo build this crate anew for another clone that shares the build folder: `.cargo/config.toml`.
 const _: Option<&str> = option_env!("SATCHEL_CHECKOUT");

@@ -10,7 +10,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use satchel_edge_node::Server;
-use satchel_edge_node::config::{Config, LogConfig, LogLevel};
+use satchel_edge_node::config::{Config, CreationMode, LogConfig, LogLevel};
+use satchel_edge_node::mailboxes::Mailboxes;
+use satchel_protocol::id::MailboxId;
+use satchel_protocol::link::NodeLink;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -36,6 +39,37 @@ enum Command {
         /// The file, as for `run --config`.
         file: PathBuf,
     },
+    /// Print all that the node knows of a mailbox. Stop the node first: it locks its store.
+    Audit {
+        /// Which, as 32 hex digits.
+        mailbox: MailboxId,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Print totals over all mailboxes. Stop the node first: it locks its store.
+    Stats {
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Delete what is past its time. A running node does it once an hour; stop it for this command.
+    Gc {
+        /// Only say what would be deleted.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+}
+
+/// Which store.
+#[derive(Args)]
+struct PlaceArguments {
+    /// TOML file; see edge.example.toml. Without it every setting has its default.
+    #[arg(long, value_name = "FILE", env = "SATCHEL_EDGE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Folder of the node's key and store.
+    #[arg(long, value_name = "DIR", env = "SATCHEL_EDGE_DATA_DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 /// What is set here wins over the environment, and that over the file.
@@ -50,9 +84,12 @@ struct RunArguments {
     /// Folder of the node's key and store.
     #[arg(long, value_name = "DIR", env = "SATCHEL_EDGE_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// Allow an address that other machines can reach. This version has no access control.
-    #[arg(long)]
-    trusted_network: bool,
+    /// Loopback TCP address of /healthz, /readyz and /metrics. Default: none.
+    #[arg(long, value_name = "ADDR", env = "SATCHEL_EDGE_HTTP")]
+    http: Option<SocketAddr>,
+    /// Who may make mailboxes. Must be chosen for an address that other machines can reach.
+    #[arg(long, value_name = "WHO", value_parser = ["open", "token"], env = "SATCHEL_EDGE_CREATION")]
+    creation: Option<String>,
     /// Write the log as one JSON object per line.
     #[arg(long)]
     log_json: bool,
@@ -62,6 +99,9 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(arguments) => run(&arguments),
         Command::CheckConfig { file } => check_config(&file),
+        Command::Audit { mailbox, place } => audit(mailbox, &place),
+        Command::Stats { place } => stats(&place),
+        Command::Gc { dry_run, place } => gc(dry_run, &place),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -103,7 +143,14 @@ fn configure(arguments: &RunArguments) -> anyhow::Result<Config> {
     if let Some(dir) = &arguments.data_dir {
         config.data_dir = Some(dir.clone());
     }
-    config.trusted_network |= arguments.trusted_network;
+    if let Some(http) = arguments.http {
+        config.http.listen = Some(http);
+    }
+    match arguments.creation.as_deref() {
+        Some("token") => config.creation = Some(CreationMode::Token),
+        Some(_) => config.creation = Some(CreationMode::Open),
+        None => {}
+    }
     config.log.json |= arguments.log_json;
     config.check()?;
     Ok(config)
@@ -113,13 +160,19 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     // Before the port is bound, so that a signal is never missed once the node has announced itself.
     let shutdown = shutdown_signal()?;
     let server = Server::bind(config)?;
-    if !config.listen.ip().is_loopback() {
-        tracing::warn!(
-            "other machines can reach this node, and this version has no access control"
-        );
-    }
     println!("listening {}", server.local_addr());
     println!("fingerprint {}", server.fingerprint());
+    let link = NodeLink {
+        address: server.local_addr().to_string(),
+        fingerprint: server.fingerprint(),
+    };
+    println!("link: {link}");
+    if server.local_addr().ip().is_unspecified() {
+        println!("(in the link, write this machine's name or address in place of {})", server.local_addr().ip());
+    }
+    if let Some(http) = server.http_addr() {
+        println!("http {http}");
+    }
     let counters = server.serve(shutdown).await?;
     tracing::info!(?counters, "stopped");
     Ok(())
@@ -167,6 +220,55 @@ fn check_config(file: &std::path::Path) -> Result<(), Failure> {
         config.limits.mailbox_quota_bytes, config.limits.max_fragment_bytes
     );
     Ok(())
+}
+
+fn audit(mailbox: MailboxId, place: &PlaceArguments) -> Result<(), Failure> {
+    let report = open(place)?.audit(mailbox).context("cannot audit")?;
+    let report = report.with_context(|| format!("this node has no mailbox {mailbox}"))?;
+    print!("{report}");
+    Ok(())
+}
+
+fn stats(place: &PlaceArguments) -> Result<(), Failure> {
+    print!("{}", open(place)?.stats().context("cannot count")?);
+    Ok(())
+}
+
+fn gc(dry_run: bool, place: &PlaceArguments) -> Result<(), Failure> {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .context("the clock stands before 1970: set it")?;
+    let now_ms = u64::try_from(since.as_millis()).context("the clock is far off: set it")?;
+    let report = open(place)?
+        .gc(now_ms, dry_run)
+        .context("cannot delete")?;
+    let words = if dry_run { "would delete" } else { "deleted" };
+    println!("{words} {report}");
+    Ok(())
+}
+
+/// Opens the store of a node that is stopped; never makes one.
+fn open(place: &PlaceArguments) -> Result<Mailboxes, Failure> {
+    let mut config = match &place.config {
+        Some(file) => Config::load(file).map_err(|error| Failure::Usage(error.into()))?,
+        None => Config::default(),
+    };
+    if let Some(dir) = &place.data_dir {
+        config.data_dir = Some(dir.clone());
+    }
+    let dir = config
+        .resolved_data_dir()
+        .map_err(|error| Failure::Usage(error.into()))?;
+    if !dir.join("store.redb").is_file() {
+        let error = anyhow::anyhow!(
+            "there is no store in {}: say where it is with --data-dir or --config",
+            dir.display()
+        );
+        return Err(Failure::Usage(error));
+    }
+    let mailboxes = Mailboxes::open(&dir, &config)
+        .context("cannot open the store (is the node running? stop it first)")?;
+    Ok(mailboxes)
 }
 
 /// The log goes to stderr; stdout is for address and fingerprint.

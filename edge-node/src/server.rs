@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use quinn::{Endpoint, Incoming};
 use satchel_protocol::id::NodeFingerprint;
 use satchel_protocol::limits::HANDSHAKE_TIMEOUT;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
@@ -20,7 +21,8 @@ use crate::config::{Config, ConfigError, Limits};
 use crate::connection::{self, Shared, close};
 use crate::identity::{Identity, IdentityError};
 use crate::metrics::{Counters, Metrics};
-use crate::storage::{STORE_FILE, Store, StoreError};
+use crate::mailboxes::Mailboxes;
+use crate::store::{STORE_FILE, StoreError};
 use crate::transport::server_config;
 use crate::wire::Budget;
 use crate::writer::{self, Job};
@@ -37,8 +39,9 @@ pub struct Server {
     endpoint: Endpoint,
     local_addr: SocketAddr,
     fingerprint: NodeFingerprint,
-    store: Arc<Store>,
+    mailboxes: Arc<Mailboxes>,
     limits: Limits,
+    http: Option<std::net::TcpListener>,
 }
 
 impl Server {
@@ -56,7 +59,8 @@ impl Server {
             path: dir.clone(),
         })?;
         let identity = Identity::load_or_create(&dir, dir.join(STORE_FILE).exists())?;
-        let store = Store::open(&dir, config.limits.mailbox_quota_bytes)?;
+        let mailboxes = Mailboxes::open(&dir, config)?;
+        let http = config.http.listen.map(listen_http).transpose()?;
         let fingerprint = identity.fingerprint;
         let listen = config.listen;
         let endpoint = Endpoint::server(server_config(identity)?, listen)
@@ -68,14 +72,20 @@ impl Server {
             endpoint,
             local_addr,
             fingerprint,
-            store: Arc::new(store),
+            mailboxes: Arc::new(mailboxes),
             limits: config.limits.clone(),
+            http,
         })
     }
 
     /// Where the node listens, with the real port where 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where health and metrics are, if they are.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http.as_ref().and_then(|http| http.local_addr().ok())
     }
 
     /// What devices pin.
@@ -90,19 +100,26 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`] when the store fails. What was acknowledged is on disk; start the node again.
-    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<Counters, ServeError> {
+    pub async fn serve(mut self, shutdown: impl Future<Output = ()>) -> Result<Counters, ServeError> {
         let metrics = Arc::new(Metrics::default());
         let (jobs, waiting) = writer::queue();
         let mut writer = JoinSet::new();
         writer.spawn(writer::run(
-            Arc::clone(&self.store),
+            Arc::clone(&self.mailboxes),
             waiting,
             self.limits.clone(),
             Arc::clone(&metrics),
         ));
         let mut door = Door::new(self.shared(jobs, &metrics));
-
         let mut failure = None;
+        match self.http.take().map(TcpListener::from_std).transpose() {
+            Ok(None) => {}
+            Ok(Some(listener)) => door.open_http(listener),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "health and metrics are not served"
+            ),
+        }
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -131,7 +148,7 @@ impl Server {
 
     fn shared(&self, jobs: mpsc::Sender<Job>, metrics: &Arc<Metrics>) -> Shared {
         Shared {
-            store: Arc::clone(&self.store),
+            mailboxes: Arc::clone(&self.mailboxes),
             jobs,
             budget: Budget::new(),
             limits: self.limits.clone(),
@@ -157,6 +174,11 @@ impl Door {
             connections: JoinSet::new(),
             stop: watch::Sender::new(false),
         }
+    }
+
+    fn open_http(&mut self, listener: TcpListener) {
+        let (shared, stop) = (Arc::clone(&self.shared), self.stop.subscribe());
+        self.connections.spawn(crate::http::serve(listener, shared, stop));
     }
 
     fn handle_incoming(&mut self, incoming: Incoming) {
@@ -281,6 +303,14 @@ pub enum BindError {
         /// Which address.
         listen: SocketAddr,
     },
+    /// The port of health and metrics cannot be used.
+    #[error("cannot listen on TCP {listen} for health and metrics: choose another with --http")]
+    Http {
+        /// Why.
+        source: std::io::Error,
+        /// Which address.
+        listen: SocketAddr,
+    },
 }
 
 /// Why a running node stopped by itself.
@@ -308,6 +338,15 @@ fn writer_failure(ended: Result<Result<(), StoreError>, JoinError>) -> Option<Se
 fn lock(admission: &Mutex<Admission>) -> MutexGuard<'_, Admission> {
     // Counts stay usable after a panic elsewhere: at worst a place is lost.
     admission.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn listen_http(listen: SocketAddr) -> Result<std::net::TcpListener, BindError> {
+    let bind = || {
+        let listener = std::net::TcpListener::bind(listen)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    bind().map_err(|source| BindError::Http { source, listen })
 }
 
 fn create_private_dir(dir: &std::path::Path) -> std::io::Result<()> {

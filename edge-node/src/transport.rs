@@ -56,7 +56,7 @@ fn transport() -> TransportConfig {
         quinn::IdleTimeout::try_from(IDLE_TIMEOUT).expect("75 s fit QUIC's 62-bit milliseconds");
     let mut transport = TransportConfig::default();
     transport.max_concurrent_bidi_streams(VarInt::from_u32(MAX_REQUEST_STREAMS));
-    // Version 0 has neither unidirectional streams nor datagrams.
+    // Version 1 has neither unidirectional streams nor datagrams.
     transport.max_concurrent_uni_streams(VarInt::from_u32(0));
     transport.datagram_receive_buffer_size(None);
     transport.datagram_send_buffer_size(0);

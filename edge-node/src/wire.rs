@@ -74,7 +74,7 @@ pub(crate) async fn read_header(
     let header = FrameHeader::decode(head, Direction::ToNode).map_err(too_long_is_too_big)?;
     let (_, longest) = header.frame_type.body_bounds_bytes();
     let excess = satchel_protocol::limits::MAX_FRAGMENT_BYTES.saturating_sub(max_fragment_bytes);
-    if header.frame_type == FrameType::Append
+    if carries_fragment(header.frame_type)
         && header.body_len_bytes > longest.saturating_sub(excess)
     {
         return Err(RequestError::TooBig);
@@ -158,15 +158,23 @@ async fn expect_end(recv: &mut RecvStream) -> Result<(), RequestError> {
     }
 }
 
-/// An append above the protocol's own bound is a fragment to be split, not a broken frame.
+/// Requests that are as long as their fragment, but for some bytes.
+fn carries_fragment(frame_type: FrameType) -> bool {
+    matches!(
+        frame_type,
+        FrameType::Append | FrameType::Pack | FrameType::BlobPut
+    )
+}
+
+/// A fragment above the protocol's own bound is one to be split, not a broken frame.
 fn too_long_is_too_big(error: DecodeError) -> RequestError {
     match error {
         DecodeError::BodyLength {
-            frame_type: FrameType::Append,
+            frame_type,
             declared_bytes,
             max_bytes,
             ..
-        } if declared_bytes > max_bytes as u64 => RequestError::TooBig,
+        } if carries_fragment(frame_type) && declared_bytes > max_bytes as u64 => RequestError::TooBig,
         error => RequestError::Frame(error),
     }
 }

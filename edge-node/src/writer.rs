@@ -1,44 +1,55 @@
-//! Gathers appends of all devices into commits, so that those who wait for the disk wait together.
+//! Gathers changes of all devices into commits, so that those who wait for the disk wait together.
 //!
-//! Answers an append only after its commit is on disk. Start at [`run`].
+//! Answers a change only after its commit is on disk. Also runs gc once an hour, between commits.
+//! Start at [`run`].
 
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::statvfs;
-use satchel_protocol::fragment::EncryptedFragment;
-use satchel_protocol::id::MailboxId;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 
 use crate::config::Limits;
+use crate::mailboxes::Mailboxes;
 use crate::metrics::Metrics;
-use crate::storage::{AppendRefusal, Placed, Store, StoreError};
+use crate::store::{Change, Done, StoreError, Write};
 
-/// Appends in one commit: 64 × 1 MiB at most = 64 MiB of a transaction in memory.
+/// Changes in one commit: 64 × 1 MiB at most = 64 MiB of a transaction in memory.
 const MAX_BATCH: usize = 64;
 
-/// Appends that wait for the writer. Each holds its bytes out of the node's budget, so this bounds
+/// Changes that wait for the writer. Each holds its bytes out of the node's budget, so this bounds
 /// only the small ones; a full queue makes devices wait.
 const QUEUE: usize = 1024;
 
-/// One append and where its answer goes.
+/// How often what is past its time is deleted.
+const GC_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// A wall clock that runs so far ahead of the steady one between two gc runs was set: nothing is deleted
+/// by it until the node is started again, so that a wrong date costs nobody a mailbox.
+const CLOCK_JUMP: Duration = Duration::from_secs(24 * 3600);
+
+/// One change and where its answer goes.
 pub(crate) struct Job {
-    pub(crate) mailbox: MailboxId,
-    pub(crate) fragment: EncryptedFragment,
-    pub(crate) reply: oneshot::Sender<Result<Placed, JobError>>,
+    pub(crate) write: Write,
+    pub(crate) reply: oneshot::Sender<Result<Done, DiskFull>>,
 }
 
-/// Why an append was not stored.
+/// The disk is almost full: the change was not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum JobError {
-    /// The mailbox is full.
-    Quota,
-    /// The disk is almost full.
-    DiskFull,
-}
+pub(crate) struct DiskFull;
 
 /// A bounded queue into the writer.
 pub(crate) fn queue() -> (mpsc::Sender<Job>, mpsc::Receiver<Job>) {
     mpsc::channel(QUEUE)
+}
+
+/// Milliseconds since 1970 UTC; 0 before.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// Writes until all senders are gone.
@@ -47,78 +58,137 @@ pub(crate) fn queue() -> (mpsc::Sender<Job>, mpsc::Receiver<Job>) {
 /// The first failed commit: its jobs get no answer, and the node must stop, since redb refuses
 /// further writes until the store is opened again.
 pub(crate) async fn run(
-    store: Arc<Store>,
+    mailboxes: Arc<Mailboxes>,
     mut jobs: mpsc::Receiver<Job>,
     limits: Limits,
     metrics: Arc<Metrics>,
 ) -> Result<(), StoreError> {
     let mut batch = Vec::with_capacity(MAX_BATCH);
-    while jobs.recv_many(&mut batch, MAX_BATCH).await > 0 {
-        let (fragments, replies): (Vec<_>, Vec<_>) = batch
-            .drain(..)
-            .map(|job: Job| ((job.mailbox, job.fragment), job.reply))
-            .unzip();
-        if disk_is_low(&store, &limits) {
-            replies
-                .into_iter()
-                .for_each(|reply| answer(reply, Err(JobError::DiskFull)));
-            continue;
+    let mut gc_due = tokio::time::interval(GC_INTERVAL);
+    gc_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let clock = Clock::new();
+    loop {
+        tokio::select! {
+            count = jobs.recv_many(&mut batch, MAX_BATCH) => {
+                if count == 0 {
+                    return Ok(());
+                }
+                write_batch(&mailboxes, &mut batch, &limits, &metrics).await?;
+            }
+            _ = gc_due.tick() => delete_expired(&mailboxes, &clock, &metrics).await?,
         }
-        let lens: Vec<_> = fragments
-            .iter()
-            .map(|(_, fragment)| fragment.len_bytes())
-            .collect();
-        let results = commit(Arc::clone(&store), fragments).await?;
-        count(&metrics, &results, &lens);
-        for (reply, result) in replies.into_iter().zip(results) {
-            answer(
-                reply,
-                result.map_err(|AppendRefusal::Quota| JobError::Quota),
-            );
+    }
+}
+
+async fn write_batch(
+    mailboxes: &Arc<Mailboxes>,
+    batch: &mut Vec<Job>,
+    limits: &Limits,
+    metrics: &Metrics,
+) -> Result<(), StoreError> {
+    let is_low = disk_is_low(mailboxes, limits);
+    let (mut writes, mut replies) = (Vec::new(), Vec::new());
+    for job in batch.drain(..) {
+        if is_low && grows(&job.write) {
+            answer(job.reply, Err(DiskFull));
+        } else {
+            writes.push(job.write);
+            replies.push(job.reply);
         }
+    }
+    if writes.is_empty() {
+        return Ok(());
+    }
+    let mailboxes = Arc::clone(mailboxes);
+    let dones = blocking(move || mailboxes.commit(&writes, now_ms())).await?;
+    count(metrics, &dones);
+    for (reply, done) in replies.into_iter().zip(dones) {
+        answer(reply, Ok(done));
     }
     Ok(())
 }
 
-async fn commit(
-    store: Arc<Store>,
-    fragments: Vec<(MailboxId, EncryptedFragment)>,
-) -> Result<Vec<Result<Placed, AppendRefusal>>, StoreError> {
-    match tokio::task::spawn_blocking(move || store.append_batch(&fragments)).await {
-        Ok(results) => results,
+async fn delete_expired(
+    mailboxes: &Arc<Mailboxes>,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Result<(), StoreError> {
+    if clock.was_set_ahead() {
+        tracing::warn!("the clock was set ahead: nothing is deleted until the node is started again");
+        return Ok(());
+    }
+    let mailboxes = Arc::clone(mailboxes);
+    let report = blocking(move || mailboxes.gc(now_ms(), false)).await?;
+    let deleted = report.entries + report.blobs + report.mailboxes + report.orphan_files;
+    metrics.gc_deletions.add(deleted);
+    if deleted > 0 {
+        tracing::info!(%report, "deleted what is past its time");
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
         // Only our own bug can panic in there; the commit did not happen and the node stops.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 
-/// The device may have gone meanwhile; the fragment is stored all the same.
-fn answer(reply: oneshot::Sender<Result<Placed, JobError>>, result: Result<Placed, JobError>) {
+/// Both clocks at the start of the node.
+struct Clock {
+    steady: Instant,
+    wall_ms: u64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self {
+            steady: Instant::now(),
+            wall_ms: now_ms(),
+        }
+    }
+
+    /// The steady clock may stand still while a machine sleeps; a day of that is taken for a jump, and
+    /// costs nothing but a later gc.
+    fn was_set_ahead(&self) -> bool {
+        let wall = Duration::from_millis(now_ms().saturating_sub(self.wall_ms));
+        wall.saturating_sub(self.steady.elapsed()) > CLOCK_JUMP
+    }
+}
+
+/// Whether this takes room. Removing a device must work on a full disk, too.
+fn grows(write: &Write) -> bool {
+    matches!(
+        write.change,
+        Change::Append(_) | Change::Pack { .. } | Change::Blob(_) | Change::Create { .. }
+    )
+}
+
+/// The device may have gone meanwhile; the change is stored all the same.
+fn answer(reply: oneshot::Sender<Result<Done, DiskFull>>, result: Result<Done, DiskFull>) {
     reply.send(result).ok();
 }
 
-fn count(metrics: &Metrics, results: &[Result<Placed, AppendRefusal>], lens: &[usize]) {
-    let mut any_new = false;
-    for (placed, len) in results
-        .iter()
-        .zip(lens)
-        .filter_map(|(result, len)| result.ok().map(|placed| (placed, len)))
-    {
-        if placed.is_new {
-            any_new = true;
+fn count(metrics: &Metrics, dones: &[Done]) {
+    for done in dones {
+        if done.stored_bytes > 0 {
             metrics.fragments_stored.one();
-            metrics.bytes_stored.add(*len as u64);
-        } else {
+            metrics.bytes_stored.add(done.stored_bytes);
+        } else if !done.is_new && !matches!(done.answer, satchel_protocol::frame::Answer::Error(_)) {
             metrics.duplicates.one();
         }
     }
-    if any_new {
+    if dones.iter().any(|done| done.is_new) {
         metrics.commits.one();
     }
 }
 
 /// Whether free space is below the reserve. Where the system does not tell, it is not.
-fn disk_is_low(store: &Store, limits: &Limits) -> bool {
-    let Ok(volume) = statvfs(store.dir()) else {
+pub(crate) fn disk_is_low(mailboxes: &Mailboxes, limits: &Limits) -> bool {
+    let Some(volume) = mailboxes.store().dir().and_then(|dir| statvfs(dir).ok()) else {
         return false;
     };
     let free_bytes = volume.f_bavail.saturating_mul(volume.f_frsize);

@@ -18,7 +18,7 @@ pub use request::Request;
 
 use crate::fragment::FragmentError;
 use crate::limits::{
-    FRAME_HEADER_BYTES, MAX_CTL_RECORD_BYTES, MAX_FRAGMENT_BYTES, MAX_FRAME_BYTES, MAX_IDS,
+    FRAME_HEADER_BYTES, MAX_CTL_RECORD_BYTES, MAX_FRAGMENT_BYTES, MAX_IDS,
     MAX_PREVIOUS_EPOCH_BYTES, MAX_RENDEZVOUS_BYTES, MAX_SUPERSEDED_RANGES, MAX_TOKEN_BYTES,
     MIN_FRAGMENT_BYTES,
 };
@@ -343,6 +343,7 @@ fn check_body(header: FrameHeader, body: &[u8]) -> Result<(), DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_FRAME_BYTES;
 
     fn decode(length: u32, number: u8, expected: Direction) -> Result<FrameHeader, DecodeError> {
         let [a, b, c, d] = length.to_be_bytes();
