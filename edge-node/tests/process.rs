@@ -48,6 +48,8 @@ impl Program {
         };
         let address = value("listening").parse().unwrap();
         let fingerprint = value("fingerprint");
+        let link: satchel_protocol::link::NodeLink = value("link:").parse().unwrap();
+        assert_eq!(link.fingerprint.to_string(), fingerprint);
         Self {
             child,
             address,
@@ -207,7 +209,7 @@ fn a_second_node_on_the_same_folder_says_what_to_do() {
 }
 
 #[test]
-fn an_address_open_to_others_is_refused_without_a_word_of_trust() {
+fn an_address_open_to_others_is_refused_until_somebody_says_who_may_make_mailboxes() {
     let output = run(&[
         "run",
         "--listen",
@@ -217,7 +219,7 @@ fn an_address_open_to_others_is_refused_without_a_word_of_trust() {
     ]);
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        stderr(&output).contains("--trusted-network"),
+        stderr(&output).contains("--creation open"),
         "{}",
         stderr(&output)
     );
@@ -242,4 +244,86 @@ fn check_config_judges_a_file() {
             .code(),
         Some(2)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_node_tells_the_operator_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let place = ["--data-dir", data.to_str().unwrap()];
+    let empty = run(&["stats", place[0], place[1]]);
+    assert_eq!(empty.status.code(), Some(2));
+    assert!(stderr(&empty).contains("no store"), "{}", stderr(&empty));
+
+    let program = Program::start(dir.path());
+    let client = RawClient::welcome(program.address).await;
+    client.append(&fragment(1, 50_000)).await.unwrap();
+    let busy = run(&["stats", place[0], place[1]]);
+    assert!(stderr(&busy).contains("stop it first"), "{}", stderr(&busy));
+    program.kill();
+
+    let mailbox = common::mailbox().to_string();
+    let audit = run(&["audit", &mailbox, place[0], place[1]]);
+    let text = String::from_utf8(audit.stdout).unwrap();
+    assert!(text.contains("entry at 0 50071 bytes"), "{text}");
+    let stats = run(&["stats", place[0], place[1]]);
+    assert!(String::from_utf8_lossy(&stats.stdout).contains("mailboxes 1"));
+    let gc = run(&["gc", "--dry-run", place[0], place[1]]);
+    assert!(String::from_utf8_lossy(&gc.stdout).contains("would delete 0"));
+}
+
+#[test]
+fn health_and_metrics_answer_on_loopback() {
+    use std::io::Write;
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(PROGRAM)
+        .args(["run", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+        .arg("--data-dir")
+        .arg(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address: SocketAddr = lines
+        .map(|line| line.unwrap())
+        .find_map(|line| line.strip_prefix("http ").map(|rest| rest.parse().unwrap()))
+        .unwrap();
+    let get = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    assert!(get("/healthz").starts_with("HTTP/1.0 200"));
+    assert!(get("/nothing").starts_with("HTTP/1.0 404"));
+    let metrics = get("/metrics");
+    assert!(
+        metrics.contains("\nsatchel_edge_http_requests_total 3\n"),
+        "{metrics}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// What is packaged names commands and files that exist.
+#[test]
+fn the_packaged_service_runs_this_program() {
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/edge");
+    for file in ["satchel-edge.service", "Containerfile"] {
+        let text = std::fs::read_to_string(packaging.join(file)).unwrap();
+        assert!(text.contains("satchel-edge"), "{file}");
+        assert!(text.contains("run"), "{file}");
+        for option in text
+            .split_whitespace()
+            .filter_map(|word| word.strip_prefix("--"))
+            .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '-'))
+            .filter(|word| ["config", "data-dir", "listen", "http", "creation"].contains(word))
+        {
+            let help = run(&["run", "--help"]);
+            let help = String::from_utf8(help.stdout).unwrap();
+            assert!(help.contains(&format!("--{option}")), "{file}: --{option}");
+        }
+    }
 }

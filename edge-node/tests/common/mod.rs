@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -23,13 +24,30 @@ use satchel_edge_node::config::{Config, Limits};
 use satchel_edge_node::metrics::Counters;
 use satchel_edge_node::{ServeError, Server};
 use satchel_protocol::fragment::{Aead, EncryptedFragment, FragmentHeader, FragmentKind};
-use satchel_protocol::frame::{Answer, Direction, FrameHeader, Request};
+use satchel_protocol::capability::{create_message, open_message};
+use satchel_protocol::frame::{Answer, Capabilities, Direction, FrameHeader, Request, Role};
 use satchel_protocol::id::{MailboxId, Offset};
-use satchel_protocol::limits::{ALPN, MAX_VERSION, MIN_VERSION};
+use satchel_protocol::limits::{ALPN, EXPORTER_LABEL, MAX_VERSION, MIN_VERSION};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-pub const MAILBOX: MailboxId = MailboxId([0x5a; 16]);
+/// The key of one role in [`mailbox`].
+pub fn key(role: Role) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[0x50 + role as u8; 32]).unwrap()
+}
+
+pub fn public(role: Role) -> [u8; 32] {
+    key(role).public_key().as_ref().try_into().unwrap()
+}
+
+/// The mailbox of all tests.
+pub fn mailbox() -> MailboxId {
+    MailboxId::of_policy_key(&public(Role::Policy))
+}
+
+fn sign(role: Role, message: &[u8]) -> [u8; 64] {
+    key(role).sign(message).as_ref().try_into().unwrap()
+}
 
 /// Limits that do not hinder a test.
 pub fn generous() -> Limits {
@@ -97,8 +115,45 @@ impl RawClient {
         })
     }
 
-    /// Connects and says hello.
+    /// Connects, says hello, and opens the mailbox as a writer; makes it where it is not.
     pub async fn welcome(address: SocketAddr) -> Self {
+        let client = Self::greet(address).await;
+        client.enter(Role::Writer).await;
+        client
+    }
+
+    /// Makes the mailbox where it is not, and opens it.
+    pub async fn enter(&self, role: Role) {
+        let mut binding = [0; 32];
+        self.connection
+            .export_keying_material(&mut binding, EXPORTER_LABEL, &mailbox().0)
+            .unwrap();
+        let capabilities = Capabilities {
+            cap_epoch: 1,
+            reader_key: public(Role::Reader),
+            writer_key: public(Role::Writer),
+        };
+        let message = create_message(&binding, mailbox(), &capabilities, b"");
+        let create = Request::Create {
+            policy_key: public(Role::Policy),
+            capabilities,
+            token: Vec::new(),
+            signature: sign(Role::Policy, &message),
+        };
+        assert_eq!(self.ask(&create.encode()).await, Some(Answer::Ok));
+        let message = open_message(&binding, mailbox(), role, 1);
+        let open = Request::Open {
+            mailbox: mailbox(),
+            role,
+            cap_epoch: 1,
+            signature: sign(role, &message),
+        };
+        let answer = self.ask(&open.encode()).await;
+        assert!(matches!(answer, Some(Answer::Opened { .. })), "{answer:?}");
+    }
+
+    /// Connects and says hello.
+    pub async fn greet(address: SocketAddr) -> Self {
         let client = Self::connect(address).await;
         let hello = Request::Hello {
             min_version: MIN_VERSION,
@@ -128,7 +183,7 @@ impl RawClient {
     /// Appends; the offset when the node acknowledged.
     pub async fn append(&self, fragment: &EncryptedFragment) -> Option<Offset> {
         let request = Request::Append {
-            mailbox: MAILBOX,
+            mailbox: mailbox(),
             fragment: fragment.clone(),
         };
         match self.ask(&request.encode()).await? {
@@ -137,15 +192,16 @@ impl RawClient {
         }
     }
 
-    /// The whole log of [`MAILBOX`].
+    /// The whole log of [`mailbox`].
     pub async fn read_all(&self) -> Vec<EncryptedFragment> {
         let mut fragments = Vec::new();
         loop {
             let from = Offset(fragments.len() as u64);
             let request = Request::Read {
-                mailbox: MAILBOX,
+                mailbox: mailbox(),
                 from,
                 max_entries: 4096,
+                compact: false,
             };
             let (mut send, mut recv) = self.open(&request.encode()).await;
             send.finish().unwrap();
