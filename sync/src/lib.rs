@@ -29,6 +29,7 @@
 //! | [`entry`], [`sealing`] | what devices send each other, signed and sealed |
 //! | [`engine`] | keeps a workspace equal on all its devices; pure |
 //! | [`share`] | founding and joining a shared workspace |
+//! | [`pairing`] | two devices prove to each other that they share a short code |
 //! | [`net`] | the way to an edge node; the only part that uses tokio |
 //! | [`id`] | names of things |
 //!
@@ -51,6 +52,7 @@ pub mod keys;
 pub mod log;
 pub mod member;
 pub mod net;
+pub mod pairing;
 pub mod seal;
 pub mod sealing;
 pub mod share;
