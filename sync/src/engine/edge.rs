@@ -332,7 +332,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             }
             (Asked::Control, Answer::CtlEntry { index, record, previous_epoch }) => {
                 self.keep_asking(id, request, Asked::Control);
-                self.gather_record(index, record, previous_epoch);
+                self.gather_record(id, index, record, previous_epoch);
             }
             (Asked::Control, Answer::CtlEnd { .. }) => self.handle_control_end(id)?,
             (Asked::Follow, Answer::Entry { offset, fragment, .. }) => {

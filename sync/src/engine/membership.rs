@@ -4,7 +4,7 @@
 //! needs a connection, and two owners who change something at once are put in order by the edge.
 //! Start at [`Change`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use satchel_protocol::capability;
 use satchel_protocol::fragment::EncryptedFragment;
@@ -79,7 +79,7 @@ type Gathered = (u32, EncryptedFragment, Option<EncryptedFragment>);
 pub(super) struct Wishes {
     queue: VecDeque<(u64, Change)>,
     proposed: Option<(u64, Change, ControlDraft)>,
-    records: Vec<Gathered>,
+    records: BTreeMap<NodeFingerprint, Vec<Gathered>>,
 }
 
 impl Wishes {
@@ -313,15 +313,17 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
 
     pub(super) fn gather_record(
         &mut self,
+        id: NodeFingerprint,
         index: u32,
         record: EncryptedFragment,
         previous_epoch: Option<EncryptedFragment>,
     ) {
-        self.changes.records.push((index, record, previous_epoch));
+        let records = self.changes.records.entry(id).or_default();
+        records.push((index, record, previous_epoch));
     }
 
     pub(super) fn handle_control_end(&mut self, id: NodeFingerprint) -> Result<(), EngineError> {
-        let records = std::mem::take(&mut self.changes.records);
+        let records = self.changes.records.remove(&id).unwrap_or_default();
         let known = self.state.control.index();
         let records: Vec<Gathered> = records
             .into_iter()
@@ -363,14 +365,29 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         id: NodeFingerprint,
         records: &[Gathered],
     ) -> Result<Result<(), ControlError>, EngineError> {
-        let accepted =
-            self.state
-                .control
-                .accept_all(records, &self.state.device, &mut self.state.keyring);
-        let accepted: Vec<Accepted> = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => return Ok(Err(error)),
-        };
+        let state = &mut self.state;
+        let links = records.iter().filter_map(|(_, _, previous)| previous.as_ref());
+        let walked = state.keyring.walk_back(state.founding.workspace, links);
+        let mut failure = walked.err().map(ControlError::from);
+        let mut accepted: Vec<Accepted> = Vec::new();
+        for (index, record, previous) in records {
+            if failure.is_some() {
+                break;
+            }
+            let taken = state.control.accept(
+                *index,
+                record,
+                previous.as_ref(),
+                &state.device,
+                &mut state.keyring,
+            );
+            match taken {
+                Ok(taken) => accepted.push(taken),
+                Err(error) => failure = Some(error),
+            }
+        }
+        // Those before a wrong one are in force.
+        let records = &records[..accepted.len()];
         let mut epoch = self.state.newest().id().number;
         let made = accepted.iter().rev().map(|accepted| {
             let made = accepted.new_epoch.then_some(epoch);
@@ -411,7 +428,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         }
         self.follow_edges();
         self.actions.push(Action::StatusChanged);
-        Ok(Ok(()))
+        Ok(failure.map_or(Ok(()), Err))
     }
 
     /// What a new device needs to become a member, for a change that is in force.

@@ -11,7 +11,7 @@ use satchel_protocol::id::{FragmentId, NodeFingerprint, Offset};
 
 use super::documents::{Documents, Incoming, Outcome};
 use super::rows::{Item, PartNote, Peer, Wait};
-use super::state::EngineError;
+use super::state::{EngineError, Place, Waiting};
 use super::store::SyncStore;
 use super::{Action, Attachments, Engine};
 use crate::entry::{DocKey, Inner, PartBody, inner_hash};
@@ -34,8 +34,6 @@ enum Verdict {
     Wait(Wait),
     /// For good: it is altered, forged, or of somebody who may not write.
     Refuse(String),
-    /// Known already.
-    Old,
 }
 
 impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
@@ -55,7 +53,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 }
                 continue;
             }
-            fresh.push((Some((edge, offset)), fragment));
+            fresh.push(((edge, offset), fragment));
         }
         self.judge_all(edge, fresh)
     }
@@ -70,8 +68,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             .state
             .waiting
             .values()
-            .filter(|(wait, _)| reasons.contains(wait))
-            .map(|(_, fragment)| (None, fragment.clone()))
+            .filter(|waiting| reasons.contains(&waiting.why))
+            .map(|waiting| (waiting.place, waiting.fragment.clone()))
             .collect();
         if waiting.is_empty() {
             return Ok(());
@@ -83,16 +81,18 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     fn judge_all(
         &mut self,
         edge: NodeFingerprint,
-        mut fragments: Vec<(Option<(NodeFingerprint, Offset)>, EncryptedFragment)>,
+        mut fragments: Vec<(Place, EncryptedFragment)>,
     ) -> Result<(), EngineError> {
         loop {
-            let mut batch: Vec<(Option<(NodeFingerprint, Offset)>, Opened)> = Vec::new();
+            let mut batch: Vec<(Place, Opened)> = Vec::new();
             let mut ahead: BTreeMap<DeviceId, (u64, [u8; 32])> = BTreeMap::new();
             for (place, fragment) in std::mem::take(&mut fragments) {
                 match self.judge(&fragment, &ahead) {
                     Verdict::Take(opened) => {
                         let device = opened.inner.device;
-                        ahead.insert(device, (opened.inner.sequence, opened.hash));
+                        if opened.inner.sequence > self.sequence_of(&device, &ahead).0 {
+                            ahead.insert(device, (opened.inner.sequence, opened.hash));
+                        }
                         for covered in &opened.inner.covers {
                             let known = self.sequence_of(&covered.device, &ahead).0;
                             if covered.sequence > known {
@@ -105,14 +105,18 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                         if wait == Wait::Membership || wait == Wait::Keys {
                             self.read_control(edge);
                         }
-                        self.state.wait(wait, fragment, &mut self.rows);
+                        let waiting = Waiting {
+                            why: wait,
+                            place,
+                            fragment,
+                        };
+                        self.state.wait(waiting, &mut self.rows);
                     }
                     Verdict::Refuse(words) => {
                         self.state.stop_waiting(fragment.id(), &mut self.rows);
                         self.state.warn(self.now.wall_ms, words, &mut self.rows);
                         self.actions.push(Action::StatusChanged);
                     }
-                    Verdict::Old => self.state.stop_waiting(fragment.id(), &mut self.rows),
                 }
             }
             if batch.is_empty() || !self.take_in(batch)? {
@@ -121,8 +125,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             // What waited for one of these may fit now.
             let gaps = self.state.waiting.values();
             fragments = gaps
-                .filter(|(wait, _)| *wait == Wait::Gap)
-                .map(|(_, fragment)| (None, fragment.clone()))
+                .filter(|waiting| waiting.why == Wait::Gap)
+                .map(|waiting| (waiting.place, waiting.fragment.clone()))
                 .collect();
             if fragments.is_empty() {
                 return self.commit();
@@ -206,19 +210,29 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         }
         let hash = inner_hash(&bytes);
         let (known, known_hash) = self.sequence_of(&inner.device, ahead);
-        if inner.sequence <= known {
-            if inner.sequence == known && hash != known_hash && inner.device != self.state.device.id() {
-                return Verdict::Refuse(format!(
+        let is_ours = inner.device == self.state.device.id();
+        let take = |inner| {
+            Verdict::Take(Box::new(Opened {
+                id: fragment.id(),
+                fragment: fragment.clone(),
+                pack: kind == FragmentKind::Pack,
+                inner,
+                hash,
+            }))
+        };
+        if inner.sequence == known && hash != known_hash {
+            return Verdict::Refuse(if is_ours {
+                "A copy of this laptop's data writes as this laptop. Remove one of the two on another laptop and pair it anew."
+                    .to_owned()
+            } else {
+                format!(
                     "The laptop “{label}” exists twice: two copies of it wrote different things. Remove it on another laptop and pair it anew."
-                ));
-            }
-            if inner.sequence == known && inner.device == self.state.device.id() && hash != known_hash {
-                return Verdict::Refuse(
-                    "A copy of this laptop's data writes as this laptop. Remove one of the two on another laptop and pair it anew."
-                        .to_owned(),
-                );
-            }
-            return Verdict::Old;
+                )
+            });
+        }
+        if inner.sequence <= known {
+            // A pack may have said that it stands for this; what is still there is taken in all the same.
+            return take(inner);
         }
         if inner.device == self.state.device.id() {
             return Verdict::Refuse(
@@ -226,35 +240,27 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                     .to_owned(),
             );
         }
-        let pack = kind == FragmentKind::Pack;
         let follows = inner.sequence == known + 1 && inner.previous == known_hash;
         // A pack stands for what it covers; before that nothing need have arrived.
-        let covers_gap = pack
-            && inner
-                .covers
-                .iter()
-                .any(|covered| covered.device == inner.device && covered.sequence + 1 == inner.sequence);
-        if !follows && !covers_gap {
-            if inner.sequence == known + 1 {
-                return Verdict::Refuse(format!(
-                    "An entry of the laptop “{label}” does not fit the one before it. It was not used."
-                ));
-            }
-            return Verdict::Wait(Wait::Gap);
+        let covers_gap = kind == FragmentKind::Pack
+            && inner.covers.iter().any(|covered| {
+                covered.device == inner.device && covered.sequence + 1 == inner.sequence
+            });
+        if follows || covers_gap {
+            return take(inner);
         }
-        Verdict::Take(Box::new(Opened {
-            id: fragment.id(),
-            fragment: fragment.clone(),
-            pack,
-            inner,
-            hash,
-        }))
+        if inner.sequence == known + 1 {
+            return Verdict::Refuse(format!(
+                "An entry of the laptop “{label}” does not fit the one before it. It was not used."
+            ));
+        }
+        Verdict::Wait(Wait::Gap)
     }
 
     /// Says whether any entry of the batch was taken in whole.
     fn take_in(
         &mut self,
-        batch: Vec<(Option<(NodeFingerprint, Offset)>, Opened)>,
+        batch: Vec<(Place, Opened)>,
     ) -> Result<bool, EngineError> {
         let (mut parts, mut owners, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
         for (number, (_, opened)) in batch.iter().enumerate() {
@@ -311,7 +317,12 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 blocked.insert(opened.inner.device);
             }
             if blocked.contains(&opened.inner.device) {
-                self.state.wait(Wait::Gap, opened.fragment, &mut self.rows);
+                let waiting = Waiting {
+                    why: Wait::Gap,
+                    place,
+                    fragment: opened.fragment,
+                };
+                self.state.wait(waiting, &mut self.rows);
             } else {
                 progress = true;
                 self.remember(place, opened, unusable[number])?;
@@ -359,7 +370,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     /// Remembers an entry whose parts are durable.
     fn remember(
         &mut self,
-        place: Option<(NodeFingerprint, Offset)>,
+        place: Place,
         opened: Opened,
         unusable: bool,
     ) -> Result<(), EngineError> {
@@ -377,11 +388,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             created_ms: inner.created_ms,
             arrived_ms: self.now.wall_ms,
         };
-        self.state.set_peer(inner.device, peer, &mut self.rows);
-        let mut offsets = BTreeMap::new();
-        if let Some((edge, offset)) = place {
-            offsets.insert(edge.to_string(), offset.0);
+        let here = inner.device == self.state.device.id();
+        if !here && inner.sequence > self.sequence_of(&inner.device, &BTreeMap::new()).0 {
+            self.state.set_peer(inner.device, peer, &mut self.rows);
         }
+        let offsets = BTreeMap::from([(place.0.to_string(), place.1.0)]);
         let item = Item {
             pack,
             device: inner.device,

@@ -188,7 +188,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             created_ms: self.now.wall_ms,
             seen: self.seen_by_us(),
             observed: self.observed(),
-            covers: if pack { self.covered() } else { Vec::new() },
+            covers: if supersedes.is_empty() {
+                Vec::new()
+            } else {
+                self.covered()
+            },
             supersedes: supersedes.to_vec(),
             parts,
         };
@@ -270,9 +274,14 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     /// What a pack that is made now stands for: everything that was taken in, and what this device has sent.
     fn covered(&self) -> Vec<Seen> {
         let mut covered = self.seen_by_us();
-        if self.state.own.sequence > 0 {
+        let here = self.state.device.id();
+        let unsent = self.state.items.values();
+        let is_all_sent = unsent
+            .filter(|item| item.device == here && !item.pack)
+            .all(|item| !item.offsets.is_empty());
+        if self.state.own.sequence > 0 && is_all_sent {
             covered.push(Seen {
-                device: self.state.device.id(),
+                device: here,
                 sequence: self.state.own.sequence,
                 hash: self.state.own_hash(),
             });

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use automerge::ChangeHash;
 use satchel_protocol::fragment::EncryptedFragment;
-use satchel_protocol::id::{FragmentId, MailboxId, NodeFingerprint};
+use satchel_protocol::id::{FragmentId, MailboxId, NodeFingerprint, Offset};
 use satchel_protocol::link::NodeLink;
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ pub(super) struct State {
     pub(super) fragments: BTreeMap<FragmentId, EncryptedFragment>,
     pub(super) items: BTreeMap<FragmentId, Item>,
     pub(super) peers: BTreeMap<DeviceId, Peer>,
-    pub(super) waiting: BTreeMap<FragmentId, (Wait, EncryptedFragment)>,
+    pub(super) waiting: BTreeMap<FragmentId, Waiting>,
     pub(super) edge_rows: BTreeMap<NodeFingerprint, EdgeRow>,
     pub(super) ledger: Vec<rows::Connection>,
     pub(super) warnings: Vec<Warning>,
@@ -149,6 +149,40 @@ pub(super) fn policy_row(policy: &PolicyKey) -> Row {
     )
 }
 
+/// An entry that cannot be used now.
+#[derive(Clone)]
+pub(super) struct Waiting {
+    pub(super) why: Wait,
+    /// Where it was read.
+    pub(super) place: Place,
+    pub(super) fragment: EncryptedFragment,
+}
+
+/// An edge, and where in its log.
+pub(super) type Place = (NodeFingerprint, Offset);
+
+impl Waiting {
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![self.why.number()];
+        bytes.extend_from_slice(&self.place.0.0);
+        bytes.extend_from_slice(&self.place.1.0.to_be_bytes());
+        bytes.extend_from_slice(self.fragment.as_bytes());
+        bytes
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (why, rest) = bytes.split_first()?;
+        let (edge, rest) = rest.split_first_chunk::<32>()?;
+        let (offset, fragment) = rest.split_first_chunk::<8>()?;
+        let offset = Offset(u64::from_be_bytes(*offset));
+        Some(Self {
+            why: Wait::from_number(*why)?,
+            place: (NodeFingerprint(*edge), offset),
+            fragment: EncryptedFragment::from_bytes(fragment.to_vec()).ok()?,
+        })
+    }
+}
+
 pub(super) type ControlRow = (u32, EncryptedFragment, Option<EncryptedFragment>);
 
 fn parse_control(id: &[u8], bytes: &[u8]) -> Option<ControlRow> {
@@ -195,11 +229,8 @@ impl State {
                     peers.insert(id, rows::parse(&value).ok_or_else(wrong)?);
                 }
                 Table::Waiting => {
-                    let (wait, bytes) = value.split_first().ok_or_else(wrong)?;
-                    let fragment =
-                        EncryptedFragment::from_bytes(bytes.to_vec()).map_err(|_| wrong())?;
-                    let wait = Wait::from_number(*wait).ok_or_else(wrong)?;
-                    waiting.insert(fragment.id(), (wait, fragment));
+                    let waits = Waiting::parse(&value).ok_or_else(wrong)?;
+                    waiting.insert(waits.fragment.id(), waits);
                 }
                 Table::Edge => {
                     let id = id.try_into().map(NodeFingerprint).map_err(|_| wrong())?;
@@ -327,12 +358,10 @@ impl State {
         self.own = own;
     }
 
-    pub(super) fn wait(&mut self, wait: Wait, fragment: EncryptedFragment, rows: &mut Vec<Row>) {
-        let id = fragment.id();
-        let mut bytes = vec![wait.number()];
-        bytes.extend_from_slice(fragment.as_bytes());
-        rows.push((Key::new(Table::Waiting, id.0), Some(bytes)));
-        self.waiting.insert(id, (wait, fragment));
+    pub(super) fn wait(&mut self, waiting: Waiting, rows: &mut Vec<Row>) {
+        let id = waiting.fragment.id();
+        rows.push((Key::new(Table::Waiting, id.0), Some(waiting.to_bytes())));
+        self.waiting.insert(id, waiting);
     }
 
     pub(super) fn stop_waiting(&mut self, id: FragmentId, rows: &mut Vec<Row>) {
