@@ -275,10 +275,7 @@ async fn a_stranger_and_a_reader_are_denied() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), generous());
     let stranger = RawClient::greet(node.address).await;
-    refused_with(
-        stranger.ask(&append_bytes(1, 100)).await,
-        ErrorCode::Denied,
-    );
+    refused_with(stranger.ask(&append_bytes(1, 100)).await, ErrorCode::Denied);
     let open = Request::Open {
         mailbox: mailbox(),
         role: Role::Reader,
@@ -287,10 +284,7 @@ async fn a_stranger_and_a_reader_are_denied() {
     };
     refused_with(stranger.ask(&open.encode()).await, ErrorCode::Denied);
     stranger.enter(Role::Reader).await;
-    refused_with(
-        stranger.ask(&append_bytes(1, 100)).await,
-        ErrorCode::Denied,
-    );
+    refused_with(stranger.ask(&append_bytes(1, 100)).await, ErrorCode::Denied);
     assert_eq!(stranger.read_all().await, []);
 }
 

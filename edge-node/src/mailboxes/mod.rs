@@ -196,8 +196,7 @@ impl Mailboxes {
                 cap_epoch,
                 signature,
             } => {
-                let message =
-                    capability::open_message(&binding(mailbox), mailbox, role, cap_epoch);
+                let message = capability::open_message(&binding(mailbox), mailbox, role, cap_epoch);
                 let proof = Proof {
                     message: &message,
                     signature: &signature,
@@ -208,9 +207,12 @@ impl Mailboxes {
             request @ (Request::Create { .. } | Request::Drop { .. }) => {
                 self.begin_signed(binding, request)
             }
-            Request::Append { mailbox, fragment } => {
-                self.begin_long(access, mailbox, fragment.len_bytes(), Change::Append(fragment))
-            }
+            Request::Append { mailbox, fragment } => self.begin_long(
+                access,
+                mailbox,
+                fragment.len_bytes(),
+                Change::Append(fragment),
+            ),
             Request::Pack {
                 mailbox,
                 supersedes,
@@ -223,9 +225,12 @@ impl Mailboxes {
                 };
                 self.begin_long(access, mailbox, len_bytes, change)
             }
-            Request::BlobPut { mailbox, fragment } => {
-                self.begin_long(access, mailbox, fragment.len_bytes(), Change::Blob(fragment))
-            }
+            Request::BlobPut { mailbox, fragment } => self.begin_long(
+                access,
+                mailbox,
+                fragment.len_bytes(),
+                Change::Blob(fragment),
+            ),
             Request::BlobForget { mailbox, ids } => {
                 begin_write(access, mailbox, Change::Forget(ids))
             }
@@ -258,9 +263,7 @@ impl Mailboxes {
             Request::RvAllocate
             | Request::RvClaim { .. }
             | Request::RvPost { .. }
-            | Request::RvBurn { .. } => {
-                Begun::Answer(self.meet(access.origin(), request, now_ms))
-            }
+            | Request::RvBurn { .. } => Begun::Answer(self.meet(access.origin(), request, now_ms)),
         }
     }
 

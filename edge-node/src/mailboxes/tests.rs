@@ -5,7 +5,8 @@ use satchel_protocol::capability;
 use satchel_protocol::chain::Chain;
 use satchel_protocol::fragment::{Aead, EncryptedFragment, FragmentHeader, FragmentKind};
 use satchel_protocol::frame::{
-    Access, Answer, CapRotation, Capabilities, ErrorAnswer, ErrorCode, PolicyRotation, Request, Role,
+    Access, Answer, CapRotation, Capabilities, ErrorAnswer, ErrorCode, PolicyRotation, Request,
+    Role,
 };
 use satchel_protocol::id::{FragmentId, MailboxId, Offset, OffsetRange};
 
@@ -619,10 +620,7 @@ fn a_full_mailbox_refuses_more_and_can_still_remove_a_device() {
         mailbox: rig.mailbox,
         fragment: fragment(FragmentKind::Entry, 9, 2000),
     };
-    assert_eq!(
-        code(&rig.one(&mut writer, long)),
-        Some(ErrorCode::TooBig)
-    );
+    assert_eq!(code(&rig.one(&mut writer, long)), Some(ErrorCode::TooBig));
     let rotation = rig.rotation(&Key::new(1), 2);
     assert_eq!(
         rig.ctl(&mut writer, 0, rotation, None),
@@ -703,7 +701,11 @@ fn a_nameplate_is_for_two_and_for_one_try() {
     assert_eq!(rig.one(&mut b, burn), Answer::Ok);
     assert_eq!(rig.one(&mut a, next(token, 0)), gone);
     assert_eq!(rig.one(&mut c, claim), gone);
-    let Answer::RvPlace { nameplate: new, token } = rig.one(&mut a, Request::RvAllocate) else {
+    let Answer::RvPlace {
+        nameplate: new,
+        token,
+    } = rig.one(&mut a, Request::RvAllocate)
+    else {
         panic!("no place")
     };
     assert_eq!(new, 2, "the number of a burnt one rests");

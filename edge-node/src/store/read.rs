@@ -217,11 +217,7 @@ impl Store {
         Ok(page)
     }
 
-    fn bytes_of(
-        &self,
-        id: FragmentId,
-        body: Body<'_>,
-    ) -> Result<Option<EncryptedFragment>, Fault> {
+    fn bytes_of(&self, id: FragmentId, body: Body<'_>) -> Result<Option<EncryptedFragment>, Fault> {
         let found = match body {
             Body::Deleted => return Ok(None),
             Body::Inline(bytes) => EncryptedFragment::from_bytes(bytes.to_vec()).ok(),
