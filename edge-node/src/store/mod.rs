@@ -18,6 +18,7 @@
 //! | `forgotten` | time, mailbox, fragment id | – : what gc deletes from the blobs |
 //! | `files` | fragment id | how many rows name the file `blobs/xx/<id>` |
 
+mod blobs;
 mod commit;
 mod control;
 mod error;
