@@ -4,7 +4,7 @@
 //! Knows nothing of rates, deadlines or memory budgets: those are the connection's.
 //!
 //! Start at [`Mailboxes::handle`]. A caller with its own writer (the node, for group commit) takes the
-//! steps one by one: `begin`, then `commit` or [`Reading`] steps.
+//! steps one by one: `begin`, then `commit` or `step`.
 //!
 //! ```
 //! use satchel_edge_node::config::Limits;
@@ -61,7 +61,7 @@ pub struct Mailboxes {
 pub(crate) enum Begun {
     /// It is answered.
     Answer(Answer),
-    /// It changes the store: commit it, then tell [`Mailboxes::committed`].
+    /// It changes the store: [`Mailboxes::commit`] it.
     Write(Box<Write>),
     /// It reads, in steps.
     Read(Reading),
