@@ -50,7 +50,7 @@ pub use error::StoreError;
 use files::Files;
 pub use gc::GcReport;
 pub(crate) use head::{Grant, Head, Level};
-pub(crate) use read::Bounds;
+pub(crate) use read::{Bounds, Refusable};
 pub use report::{AuditReport, StatsReport};
 use tables::Tables;
 

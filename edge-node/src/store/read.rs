@@ -37,7 +37,7 @@ pub(crate) struct Bounds {
 }
 
 /// A read gives something, or the answer that refuses it.
-type Refusable<T> = Result<T, Box<Answer>>;
+pub(crate) type Refusable<T> = Result<T, Box<Answer>>;
 
 impl Store {
     /// Reads from `from` on: at most so many entries and bytes, but one entry if there is one.
