@@ -442,7 +442,11 @@ mod tests {
         assert!(creation.admits(b"fedcba9876543210"));
         assert!(!creation.admits(b"fedcba9876543211"));
         assert!(!creation.admits(b""));
-        for wrong in ["creation = \"token\"", "tokens = [\"0123456789abcdef\"]", "creation = \"token\"\ntokens = [\"short\"]"] {
+        for wrong in [
+            "creation = \"token\"",
+            "tokens = [\"0123456789abcdef\"]",
+            "creation = \"token\"\ntokens = [\"short\"]",
+        ] {
             assert!(Config::parse(wrong).unwrap().check().is_err(), "{wrong}");
         }
     }
@@ -450,7 +454,10 @@ mod tests {
     #[test]
     fn metrics_stay_on_this_machine() {
         let config = Config::parse("[http]\nlisten = \"0.0.0.0:80\"").unwrap();
-        assert!(matches!(config.check(), Err(ConfigError::HttpNotLocal { .. })));
+        assert!(matches!(
+            config.check(),
+            Err(ConfigError::HttpNotLocal { .. })
+        ));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Never lets one bad request harm the next: each is answered or dropped by itself, and only a device
 //! that keeps sending garbage loses its connection. Start at [`serve`].
 
+mod reading;
+
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,19 +13,18 @@ use std::time::{Duration, Instant};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use satchel_protocol::frame::{Answer, ErrorAnswer, ErrorCode, FrameType, Request};
 use satchel_protocol::id::MailboxId;
-use satchel_protocol::limits::{
-    EXPORTER_LABEL, HELLO_TIMEOUT, MAX_READ_PAGE_BYTES, MAX_REQUEST_BODIES, RENDEZVOUS_POLL,
-};
+use satchel_protocol::limits::{EXPORTER_LABEL, HELLO_TIMEOUT, MAX_REQUEST_BODIES};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::config::Limits;
-use crate::mailboxes::{Begun, Mailboxes, Reading, SessionAccess, Step, What};
+use crate::mailboxes::{Begun, Mailboxes, Reading, SessionAccess};
 use crate::metrics::Metrics;
 use crate::rate::Bucket;
 use crate::store::Write;
 use crate::wire::{self, Budget, RequestError};
 use crate::writer::{DiskFull, Job, now_ms};
+use reading::Delivery;
 
 /// Requests that are no frames before the connection is closed.
 const MAX_MALFORMED: u32 = 16;
@@ -108,16 +109,6 @@ struct Session {
 enum Reply {
     One(Answer),
     Read(Reading),
-}
-
-/// Who ended a read that waits.
-enum Wait {
-    /// There may be more.
-    Changed,
-    /// The time for waiting is over.
-    Expired,
-    /// The device does not want it any more, or the node stops.
-    Ended,
 }
 
 impl Session {
@@ -274,108 +265,15 @@ impl Session {
                 }
                 self.send(send, answer).await
             }
-            Reply::Read(reading) => self.deliver_reading(send, reading).await,
+            Reply::Read(reading) => match self.deliver_reading(send, reading).await {
+                Delivery::Whole => true,
+                Delivery::Lost => false,
+                // It has what it wanted, and the stream is over.
+                Delivery::Stopped => return,
+            },
         };
         if !(sent && wire::finish(send).await) {
             self.shared.metrics.answers_undelivered.one();
-        }
-    }
-
-    /// Sends what is read, step by step; a follower waits here for what comes.
-    async fn deliver_reading(&self, send: &mut SendStream, mut reading: Reading) -> bool {
-        let deadline = tokio::time::Instant::now() + RENDEZVOUS_POLL;
-        let mut changes = self.changes(&reading);
-        loop {
-            let Some(share) = self
-                .shared
-                .budget
-                .take(MAX_READ_PAGE_BYTES, BUDGET_WAIT)
-                .await
-            else {
-                let busy = refusal(
-                    ErrorCode::Busy,
-                    0,
-                    Duration::from_millis(BUSY_RETRY_MS.into()),
-                );
-                return self.send(send, busy).await;
-            };
-            // Before the look: what changes after it wakes the wait below.
-            if let Some(changes) = &mut changes {
-                changes.mark_unchanged();
-            }
-            let mailboxes = Arc::clone(&self.shared.mailboxes);
-            let looked = tokio::task::spawn_blocking(move || {
-                let (answers, step) = mailboxes.step(&mut reading, now_ms());
-                (answers, step, reading)
-            });
-            // Only our own bug can panic in there; this request fails and the node goes on.
-            let Ok((mut answers, step, after)) = looked.await else {
-                let failed = refusal(ErrorCode::Storage, 0, Duration::ZERO);
-                return self.send(send, failed).await;
-            };
-            reading = after;
-            let is_message = matches!(reading.what, What::Message { .. });
-            if is_message && step == Step::CaughtUp {
-                // "Not yet" is said at the end of the wait alone.
-                answers.clear();
-            }
-            for answer in answers {
-                if !self.send(send, answer).await {
-                    return false;
-                }
-            }
-            drop(share);
-            match step {
-                Step::Finished => return true,
-                Step::More => {}
-                Step::CaughtUp => {
-                    let deadline = is_message.then_some(deadline);
-                    match self.wait(send, changes.as_mut(), deadline).await {
-                        Wait::Changed => {}
-                        Wait::Expired => return self.send(send, Answer::RvWaiting).await,
-                        Wait::Ended => return true,
-                    }
-                }
-            }
-        }
-    }
-
-    fn changes(&self, reading: &Reading) -> Option<watch::Receiver<()>> {
-        match reading.what {
-            What::Log {
-                mailbox,
-                follow: true,
-                ..
-            } => self.access().changes(mailbox),
-            What::Message { .. } => Some(self.shared.mailboxes.rendezvous_changes()),
-            _ => None,
-        }
-    }
-
-    async fn wait(
-        &self,
-        send: &mut SendStream,
-        changes: Option<&mut watch::Receiver<()>>,
-        deadline: Option<tokio::time::Instant>,
-    ) -> Wait {
-        let Some(changes) = changes else {
-            return Wait::Ended;
-        };
-        let expired = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
-        let mut stop = self.stop.clone();
-        tokio::select! {
-            changed = changes.changed() => match changed {
-                Ok(()) => Wait::Changed,
-                Err(_) => Wait::Ended,
-            },
-            () = expired => Wait::Expired,
-            _ = send.stopped() => Wait::Ended,
-            _ = stop.wait_for(|stopping| *stopping) => Wait::Ended,
         }
     }
 

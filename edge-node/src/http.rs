@@ -77,9 +77,10 @@ fn respond(path: &str, shared: &Shared) -> (&'static str, String) {
         "/readyz" if shared.jobs.is_closed() => {
             ("503 Service Unavailable", "the store failed\n".to_owned())
         }
-        "/readyz" if disk_is_low(&shared.mailboxes, &shared.limits) => {
-            ("503 Service Unavailable", "the disk is almost full\n".to_owned())
-        }
+        "/readyz" if disk_is_low(&shared.mailboxes, &shared.limits) => (
+            "503 Service Unavailable",
+            "the disk is almost full\n".to_owned(),
+        ),
         "/readyz" => ("200 OK", "ready\n".to_owned()),
         "/metrics" => ("200 OK", shared.metrics.snapshot().prometheus()),
         _ => (

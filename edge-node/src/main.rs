@@ -168,7 +168,10 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     };
     println!("link: {link}");
     if server.local_addr().ip().is_unspecified() {
-        println!("(in the link, write this machine's name or address in place of {})", server.local_addr().ip());
+        println!(
+            "(in the link, write this machine's name or address in place of {})",
+            server.local_addr().ip()
+        );
     }
     if let Some(http) = server.http_addr() {
         println!("http {http}");
@@ -239,9 +242,7 @@ fn gc(dry_run: bool, place: &PlaceArguments) -> Result<(), Failure> {
         .duration_since(std::time::UNIX_EPOCH)
         .context("the clock stands before 1970: set it")?;
     let now_ms = u64::try_from(since.as_millis()).context("the clock is far off: set it")?;
-    let report = open(place)?
-        .gc(now_ms, dry_run)
-        .context("cannot delete")?;
+    let report = open(place)?.gc(now_ms, dry_run).context("cannot delete")?;
     let words = if dry_run { "would delete" } else { "deleted" };
     println!("{words} {report}");
     Ok(())

@@ -20,8 +20,8 @@ use crate::admission::{Admission, Verdict};
 use crate::config::{Config, ConfigError, Limits};
 use crate::connection::{self, Shared, close};
 use crate::identity::{Identity, IdentityError};
-use crate::metrics::{Counters, Metrics};
 use crate::mailboxes::Mailboxes;
+use crate::metrics::{Counters, Metrics};
 use crate::store::{STORE_FILE, StoreError};
 use crate::transport::server_config;
 use crate::wire::Budget;
@@ -100,7 +100,10 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`] when the store fails. What was acknowledged is on disk; start the node again.
-    pub async fn serve(mut self, shutdown: impl Future<Output = ()>) -> Result<Counters, ServeError> {
+    pub async fn serve(
+        mut self,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<Counters, ServeError> {
         let metrics = Arc::new(Metrics::default());
         let (jobs, waiting) = writer::queue();
         let mut writer = JoinSet::new();
@@ -178,7 +181,8 @@ impl Door {
 
     fn open_http(&mut self, listener: TcpListener) {
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.subscribe());
-        self.connections.spawn(crate::http::serve(listener, shared, stop));
+        self.connections
+            .spawn(crate::http::serve(listener, shared, stop));
     }
 
     fn handle_incoming(&mut self, incoming: Incoming) {

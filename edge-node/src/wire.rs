@@ -74,8 +74,7 @@ pub(crate) async fn read_header(
     let header = FrameHeader::decode(head, Direction::ToNode).map_err(too_long_is_too_big)?;
     let (_, longest) = header.frame_type.body_bounds_bytes();
     let excess = satchel_protocol::limits::MAX_FRAGMENT_BYTES.saturating_sub(max_fragment_bytes);
-    if carries_fragment(header.frame_type)
-        && header.body_len_bytes > longest.saturating_sub(excess)
+    if carries_fragment(header.frame_type) && header.body_len_bytes > longest.saturating_sub(excess)
     {
         return Err(RequestError::TooBig);
     }
@@ -174,7 +173,9 @@ fn too_long_is_too_big(error: DecodeError) -> RequestError {
             declared_bytes,
             max_bytes,
             ..
-        } if carries_fragment(frame_type) && declared_bytes > max_bytes as u64 => RequestError::TooBig,
+        } if carries_fragment(frame_type) && declared_bytes > max_bytes as u64 => {
+            RequestError::TooBig
+        }
         error => RequestError::Frame(error),
     }
 }

@@ -114,7 +114,9 @@ async fn delete_expired(
     metrics: &Metrics,
 ) -> Result<(), StoreError> {
     if clock.was_set_ahead() {
-        tracing::warn!("the clock was set ahead: nothing is deleted until the node is started again");
+        tracing::warn!(
+            "the clock was set ahead: nothing is deleted until the node is started again"
+        );
         return Ok(());
     }
     let mailboxes = Arc::clone(mailboxes);
@@ -177,7 +179,8 @@ fn count(metrics: &Metrics, dones: &[Done]) {
         if done.stored_bytes > 0 {
             metrics.fragments_stored.one();
             metrics.bytes_stored.add(done.stored_bytes);
-        } else if !done.is_new && !matches!(done.answer, satchel_protocol::frame::Answer::Error(_)) {
+        } else if !done.is_new && !matches!(done.answer, satchel_protocol::frame::Answer::Error(_))
+        {
             metrics.duplicates.one();
         }
     }

@@ -7,7 +7,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Node, RawClient, fragment, generous, mailbox, read_answer};
+use common::{Node, RawClient, fragment, generous, mailbox, read_answer, rotate};
 use satchel_edge_node::config::Limits;
 use satchel_protocol::frame::{Answer, ErrorAnswer, ErrorCode, Request, Role};
 use satchel_protocol::id::Offset;
@@ -275,10 +275,7 @@ async fn a_stranger_and_a_reader_are_denied() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), generous());
     let stranger = RawClient::greet(node.address).await;
-    refused_with(
-        stranger.ask(&append_bytes(1, 100)).await,
-        ErrorCode::Denied,
-    );
+    refused_with(stranger.ask(&append_bytes(1, 100)).await, ErrorCode::Denied);
     let open = Request::Open {
         mailbox: mailbox(),
         role: Role::Reader,
@@ -287,10 +284,7 @@ async fn a_stranger_and_a_reader_are_denied() {
     };
     refused_with(stranger.ask(&open.encode()).await, ErrorCode::Denied);
     stranger.enter(Role::Reader).await;
-    refused_with(
-        stranger.ask(&append_bytes(1, 100)).await,
-        ErrorCode::Denied,
-    );
+    refused_with(stranger.ask(&append_bytes(1, 100)).await, ErrorCode::Denied);
     assert_eq!(stranger.read_all().await, []);
 }
 
@@ -331,5 +325,31 @@ async fn followers_are_woken_and_hold_up_nobody() {
     for number in 2..80 {
         client.append(&fragment(number, 100)).await.unwrap();
     }
+    node.stop().await;
+}
+
+/// A removed device has a stream open on which everything comes: the rotation ends it at once.
+#[tokio::test]
+async fn a_rotation_ends_the_stream_of_who_was_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), generous());
+    let removed = RawClient::welcome(node.address).await;
+    let owner = RawClient::greet(node.address).await;
+    owner.enter(Role::Policy).await;
+    let follow = Request::Follow {
+        mailbox: mailbox(),
+        from: Offset(0),
+        compact: true,
+    };
+    let (mut send, mut recv) = removed.open(&follow.encode()).await;
+    send.finish().unwrap();
+    let end = read_answer(&mut recv).await;
+    assert!(matches!(end, Some(Answer::End { .. })), "{end:?}");
+
+    let answer = owner.ask(&rotate(2).encode()).await;
+    assert_eq!(answer, Some(Answer::CtlAck { index: 0 }));
+    refused_with(read_answer(&mut recv).await, ErrorCode::Denied);
+    assert!(read_answer(&mut recv).await.is_none(), "the stream is over");
+    refused_with(removed.ask(&append_bytes(1, 100)).await, ErrorCode::Denied);
     node.stop().await;
 }

@@ -97,7 +97,7 @@ fn stderr(output: &Output) -> String {
 async fn a_killed_node_keeps_everything_it_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut acknowledged = Vec::new();
-    let mut number = 0;
+    let mut number = 0u32;
     for round in 0..5 {
         let mut program = Some(Program::start(dir.path()));
         let client = RawClient::welcome(program.as_ref().unwrap().address).await;
@@ -111,7 +111,13 @@ async fn a_killed_node_keeps_everything_it_acknowledged() {
             {
                 killer = Some(std::thread::spawn(move || program.kill()));
             }
-            let fragment = fragment(number, 100 + number as usize % 5000);
+            // Some in the store, some as files.
+            let len = if number.is_multiple_of(5) {
+                40_000
+            } else {
+                100
+            };
+            let fragment = fragment(number, len + number as usize % 5000);
             number += 1;
             // A killed node says nothing; until it is killed, slowness is no reason to give up.
             let patience = if killer.is_some() {

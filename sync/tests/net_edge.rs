@@ -8,17 +8,97 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use satchel_edge_node::config::{Config, Limits};
 use satchel_edge_node::metrics::Counters;
 use satchel_edge_node::{ServeError, Server};
+use satchel_protocol::capability;
 use satchel_protocol::chain::Chain;
 use satchel_protocol::fragment::{Aead, EncryptedFragment, FragmentHeader, FragmentKind};
+use satchel_protocol::frame::{Answer, Capabilities, Request, Role};
 use satchel_protocol::id::{MailboxId, NodeFingerprint, Offset};
 use satchel_sync::net::{ConnectError, EdgeClient, RequestError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-const MAILBOX: MailboxId = MailboxId([0x5a; 16]);
+/// The keys of one mailbox.
+#[derive(Clone, Copy)]
+struct Keys(u8);
+
+const KEYS: Keys = Keys(1);
+
+impl Keys {
+    fn pair(self, role: Role) -> Ed25519KeyPair {
+        Ed25519KeyPair::from_seed_unchecked(&[self.0 * 4 + role as u8; 32]).unwrap()
+    }
+
+    fn public(self, role: Role) -> [u8; 32] {
+        self.pair(role).public_key().as_ref().try_into().unwrap()
+    }
+
+    fn sign(self, role: Role, message: &[u8]) -> [u8; 64] {
+        self.pair(role).sign(message).as_ref().try_into().unwrap()
+    }
+
+    fn mailbox(self) -> MailboxId {
+        MailboxId::of_policy_key(&self.public(Role::Policy))
+    }
+
+    /// Makes the mailbox where it is not, and opens it as a writer.
+    async fn enter(self, client: &EdgeClient) {
+        let binding = client.binding(self.mailbox());
+        let capabilities = Capabilities {
+            cap_epoch: 1,
+            reader_key: self.public(Role::Reader),
+            writer_key: self.public(Role::Writer),
+        };
+        let message = capability::create_message(&binding, self.mailbox(), &capabilities, b"");
+        let create = Request::Create {
+            policy_key: self.public(Role::Policy),
+            capabilities,
+            token: Vec::new(),
+            signature: self.sign(Role::Policy, &message),
+        };
+        assert_eq!(one(client, &create).await.unwrap(), Answer::Ok);
+        let message = capability::open_message(&binding, self.mailbox(), Role::Writer, 1);
+        let open = Request::Open {
+            mailbox: self.mailbox(),
+            role: Role::Writer,
+            cap_epoch: 1,
+            signature: self.sign(Role::Writer, &message),
+        };
+        let answer = one(client, &open).await.unwrap();
+        assert!(matches!(answer, Answer::Opened { .. }), "{answer:?}");
+    }
+}
+
+/// The one answer to a request; a refusal in words.
+async fn one(client: &EdgeClient, request: &Request) -> Result<Answer, RequestError> {
+    let mut answers = client.ask(request).await?;
+    match answers.next().await?.unwrap() {
+        Answer::Error(error) => Err(RequestError::from_answer(error, 0)),
+        answer => Ok(answer),
+    }
+}
+
+async fn append(client: &EdgeClient, fragment: &EncryptedFragment) -> Result<Offset, RequestError> {
+    append_to(client, KEYS, fragment).await
+}
+
+async fn append_to(
+    client: &EdgeClient,
+    keys: Keys,
+    fragment: &EncryptedFragment,
+) -> Result<Offset, RequestError> {
+    let request = Request::Append {
+        mailbox: keys.mailbox(),
+        fragment: fragment.clone(),
+    };
+    match one(client, &request).await? {
+        Answer::Ack { offset, .. } => Ok(offset),
+        other => panic!("{other:?}"),
+    }
+}
 
 /// Limits that do not hinder a test.
 fn generous() -> Limits {
@@ -60,10 +140,13 @@ impl Node {
         }
     }
 
+    /// A device which has the mailbox open as a writer.
     async fn client(&self) -> EdgeClient {
-        EdgeClient::connect(self.address, self.fingerprint)
+        let client = EdgeClient::connect(self.address, self.fingerprint)
             .await
-            .unwrap()
+            .unwrap();
+        KEYS.enter(&client).await;
+        client
     }
 
     async fn stop(self) -> Counters {
@@ -88,15 +171,41 @@ fn fragment(number: u16, segment_bytes: usize) -> EncryptedFragment {
     EncryptedFragment::new(header, &segments).unwrap()
 }
 
-async fn read_all(client: &EdgeClient, mailbox: MailboxId) -> Vec<EncryptedFragment> {
-    let (mut fragments, mut next, mut chain) = (Vec::new(), Offset(0), Chain::START);
+/// Everything in a mailbox, its chain checked.
+async fn read_all(client: &EdgeClient, keys: Keys) -> Vec<EncryptedFragment> {
+    let (mut fragments, mut place, mut before) = (Vec::new(), Offset(0), Chain::START);
     loop {
-        let page = client.read(mailbox, next, 1000).await.unwrap();
-        assert!(page.continues(chain), "the chain breaks at {next}");
-        fragments.extend(page.entries.into_iter().map(|entry| entry.fragment));
-        (next, chain) = (page.next, page.chain);
-        if page.next == page.log_end {
-            return fragments;
+        let request = Request::Read {
+            mailbox: keys.mailbox(),
+            from: place,
+            max_entries: 1000,
+            compact: false,
+        };
+        let mut answers = client.ask(&request).await.unwrap();
+        loop {
+            match answers.next().await.unwrap().unwrap() {
+                Answer::Entry {
+                    offset, fragment, ..
+                } => {
+                    before = before.after(offset, fragment.len_bytes(), fragment.id());
+                    fragments.push(fragment);
+                }
+                Answer::End {
+                    next,
+                    log_end,
+                    chain,
+                    ..
+                } => {
+                    assert_eq!(before, chain, "the chain breaks before {next}");
+                    assert_eq!(answers.next().await.unwrap(), None);
+                    if next == log_end {
+                        return fragments;
+                    }
+                    place = next;
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
         }
     }
 }
@@ -112,14 +221,12 @@ async fn what_was_appended_reads_back_byte_for_byte() {
         .map(|(len, number)| fragment(number, *len))
         .collect();
     for (fragment, expected) in sent.iter().zip(0..) {
-        assert_eq!(
-            client.append(MAILBOX, fragment).await.unwrap().offset,
-            Offset(expected)
-        );
+        assert_eq!(append(&client, fragment).await.unwrap(), Offset(expected));
     }
-    assert_eq!(read_all(&client, MAILBOX).await, sent);
+    assert_eq!(read_all(&client, KEYS).await, sent);
+    Keys(2).enter(&client).await;
     assert_eq!(
-        read_all(&client, MailboxId([1; 16])).await,
+        read_all(&client, Keys(2)).await,
         [],
         "another mailbox is empty"
     );
@@ -155,20 +262,87 @@ async fn a_long_log_comes_in_pages() {
         fragment(3, 100),
     ];
     for fragment in &sent {
-        client.append(MAILBOX, fragment).await.unwrap();
+        append(&client, fragment).await.unwrap();
     }
-    let first = client.read(MAILBOX, Offset(0), 1000).await.unwrap();
-    assert_eq!(
-        (first.entries.len(), first.next, first.log_end),
-        (1, Offset(1), Offset(4))
+    assert_eq!(read_all(&client, KEYS).await, sent);
+}
+
+/// One device writes, the other has a stream open on which it comes; at the end it lets go, and the
+/// first one sees that it is alone.
+#[tokio::test]
+async fn a_follower_gets_what_another_device_appends() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), generous());
+    let (writer, reader) = (node.client().await, node.client().await);
+    let follow = Request::Follow {
+        mailbox: KEYS.mailbox(),
+        from: Offset(0),
+        compact: true,
+    };
+    let mut entries = reader.ask(&follow).await.unwrap();
+    let end = entries.next().await.unwrap().unwrap();
+    assert!(
+        matches!(end, Answer::End { sessions: 2, .. }),
+        "caught up with nothing: {end:?}"
     );
-    assert_eq!(read_all(&client, MAILBOX).await, sent);
-    let two = client.read(MAILBOX, Offset(2), 1).await.unwrap();
+    for number in 0..3 {
+        let sent = fragment(number, 100_000);
+        append(&writer, &sent).await.unwrap();
+        let entry = entries.next().await.unwrap().unwrap();
+        assert!(
+            matches!(&entry, Answer::Entry { fragment, superseded: false, .. } if *fragment == sent),
+            "{entry:?}"
+        );
+        let end = entries.next().await.unwrap().unwrap();
+        assert!(matches!(end, Answer::End { .. }), "{end:?}");
+    }
+    drop(entries);
+    let mut alone = writer.ask(&follow).await.unwrap();
+    reader.close().await;
+    loop {
+        if let Answer::End { sessions: 1, .. } = alone.next().await.unwrap().unwrap() {
+            break;
+        }
+    }
+    node.stop().await;
+    let lost = writer.closed().await;
+    assert!(lost.to_string().contains("stopping"), "{lost}");
+}
+
+#[tokio::test]
+async fn two_devices_that_share_nothing_meet_at_a_nameplate() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), generous());
+    let (a, b) = (node.client().await, node.client().await);
+    let Answer::RvPlace { nameplate, token } = one(&a, &Request::RvAllocate).await.unwrap() else {
+        panic!("no place")
+    };
+    // Asked before there is a message: the node waits for it.
+    let next = Request::RvNext {
+        nameplate,
+        token,
+        index: 0,
+    };
+    let mut waiting = a.ask(&next).await.unwrap();
+    let claim = Request::RvClaim { nameplate };
+    let Answer::RvPlace { token: other, .. } = one(&b, &claim).await.unwrap() else {
+        panic!("not joined")
+    };
+    let post = Request::RvPost {
+        nameplate,
+        token: other,
+        body: b"hello".to_vec(),
+    };
+    assert_eq!(one(&b, &post).await.unwrap(), Answer::Ok);
     assert_eq!(
-        (two.entries.len(), two.next),
-        (1, Offset(3)),
-        "the limit of entries holds"
+        waiting.next().await.unwrap(),
+        Some(Answer::RvMessage {
+            body: b"hello".to_vec()
+        })
     );
+    let error = one(&b, &claim).await.unwrap_err();
+    assert!(matches!(error, RequestError::NoNameplate), "{error:?}");
+    assert!(error.to_string().contains("new code"));
 }
 
 #[tokio::test]
@@ -177,11 +351,11 @@ async fn a_restarted_node_has_everything_and_the_same_key() {
     let node = Node::start(dir.path(), generous());
     let client = node.client().await;
     let sent = [fragment(0, 1000), fragment(1, 2000)];
-    client.append(MAILBOX, &sent[0]).await.unwrap();
-    client.append(MAILBOX, &sent[1]).await.unwrap();
+    append(&client, &sent[0]).await.unwrap();
+    append(&client, &sent[1]).await.unwrap();
     let fingerprint = node.fingerprint;
     node.stop().await;
-    let error = client.append(MAILBOX, &fragment(2, 20)).await.unwrap_err();
+    let error = append(&client, &fragment(2, 20)).await.unwrap_err();
     assert!(
         matches!(error, RequestError::ConnectionLost(_)) && error.is_retryable(),
         "{error:?}"
@@ -190,21 +364,14 @@ async fn a_restarted_node_has_everything_and_the_same_key() {
     let node = Node::start(dir.path(), generous());
     assert_eq!(node.fingerprint, fingerprint);
     let client = node.client().await;
-    assert_eq!(read_all(&client, MAILBOX).await, sent);
-    let again = client.append(MAILBOX, &sent[1]).await.unwrap();
+    assert_eq!(read_all(&client, KEYS).await, sent);
+    let again = append(&client, &sent[1]).await.unwrap();
     assert_eq!(
-        again.offset,
+        again,
         Offset(1),
         "an append without an answer may be repeated"
     );
-    assert_eq!(
-        client
-            .append(MAILBOX, &fragment(2, 20))
-            .await
-            .unwrap()
-            .offset,
-        Offset(2)
-    );
+    assert_eq!(append(&client, &fragment(2, 20)).await.unwrap(), Offset(2));
 }
 
 #[tokio::test]
@@ -224,9 +391,7 @@ async fn a_node_with_another_key_is_refused_and_named() {
         }
         other => panic!("{other:?}"),
     }
-    node.client()
-        .await
-        .append(MAILBOX, &fragment(0, 10 + 16))
+    append(&node.client().await, &fragment(0, 10 + 16))
         .await
         .unwrap();
 }
@@ -243,10 +408,7 @@ async fn a_fragment_too_long_for_the_node_is_refused_and_the_next_one_goes() {
     );
     let client = node.client().await;
     assert_eq!(client.limits().max_fragment_bytes, 1000);
-    let error = client
-        .append(MAILBOX, &fragment(0, 1000))
-        .await
-        .unwrap_err();
+    let error = append(&client, &fragment(0, 1000)).await.unwrap_err();
     assert!(
         matches!(
             error,
@@ -258,14 +420,7 @@ async fn a_fragment_too_long_for_the_node_is_refused_and_the_next_one_goes() {
         "{error:?}"
     );
     assert!(error.to_string().contains("split it"));
-    assert_eq!(
-        client
-            .append(MAILBOX, &fragment(1, 900))
-            .await
-            .unwrap()
-            .offset,
-        Offset(0)
-    );
+    assert_eq!(append(&client, &fragment(1, 900)).await.unwrap(), Offset(0));
 }
 
 #[tokio::test]
@@ -280,20 +435,17 @@ async fn a_full_mailbox_says_so_and_stays_readable() {
     let client = node.client().await;
     let sent = [fragment(0, 1500), fragment(1, 1500)];
     for fragment in &sent {
-        client.append(MAILBOX, fragment).await.unwrap();
+        append(&client, fragment).await.unwrap();
     }
-    let error = client
-        .append(MAILBOX, &fragment(2, 1500))
-        .await
-        .unwrap_err();
+    let error = append(&client, &fragment(2, 1500)).await.unwrap_err();
     assert!(
         matches!(error, RequestError::QuotaExceeded { quota_bytes: 4000 }),
         "{error:?}"
     );
     assert!(!error.is_retryable());
-    assert_eq!(read_all(&client, MAILBOX).await, sent);
-    client
-        .append(MailboxId([9; 16]), &fragment(3, 1500))
+    assert_eq!(read_all(&client, KEYS).await, sent);
+    Keys(2).enter(&client).await;
+    append_to(&client, Keys(2), &fragment(3, 1500))
         .await
         .unwrap();
 }
@@ -305,14 +457,14 @@ async fn too_many_requests_are_told_when_to_come_again() {
         dir.path(),
         Limits {
             requests_per_s: 5,
-            request_burst: 2,
+            request_burst: 4,
             ..generous()
         },
     );
     let client = node.client().await;
     let mut refused = None;
     for number in 0..10 {
-        if let Err(error) = client.append(MAILBOX, &fragment(number, 100)).await {
+        if let Err(error) = append(&client, &fragment(number, 100)).await {
             refused = Some(error);
             break;
         }
@@ -325,7 +477,7 @@ async fn too_many_requests_are_told_when_to_come_again() {
         "{retry_after:?}"
     );
     tokio::time::sleep(retry_after).await;
-    client.append(MAILBOX, &fragment(99, 100)).await.unwrap();
+    append(&client, &fragment(99, 100)).await.unwrap();
 }
 
 #[tokio::test]
@@ -333,8 +485,14 @@ async fn a_device_that_remembers_more_than_the_node_has_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), generous());
     let client = node.client().await;
-    client.append(MAILBOX, &fragment(0, 100)).await.unwrap();
-    let error = client.read(MAILBOX, Offset(7), 10).await.unwrap_err();
+    append(&client, &fragment(0, 100)).await.unwrap();
+    let read = Request::Read {
+        mailbox: KEYS.mailbox(),
+        from: Offset(7),
+        max_entries: 10,
+        compact: false,
+    };
+    let error = one(&client, &read).await.unwrap_err();
     assert!(
         matches!(error, RequestError::BehindEnd { log_end: Offset(1) }),
         "{error:?}"
@@ -352,8 +510,7 @@ async fn devices_that_append_at_once_share_commits_and_lose_nothing() {
         let client = node.client().await;
         devices.spawn(async move {
             for number in 0..EACH {
-                client
-                    .append(MAILBOX, &fragment(device * EACH + number, 500))
+                append(&client, &fragment(device * EACH + number, 500))
                     .await
                     .unwrap();
             }
@@ -362,7 +519,7 @@ async fn devices_that_append_at_once_share_commits_and_lose_nothing() {
     }
     devices.join_all().await;
     let client = node.client().await;
-    let mut numbers: Vec<_> = read_all(&client, MAILBOX)
+    let mut numbers: Vec<_> = read_all(&client, KEYS)
         .await
         .iter()
         .map(|f| f.header().salt)

@@ -101,7 +101,10 @@ impl Presence {
     }
 
     pub(super) fn sessions(&self, mailbox: MailboxId) -> u16 {
-        let sessions = self.all().get(&mailbox).map_or(0, |present| present.sessions);
+        let sessions = self
+            .all()
+            .get(&mailbox)
+            .map_or(0, |present| present.sessions);
         u16::try_from(sessions).unwrap_or(u16::MAX)
     }
 

@@ -4,7 +4,7 @@
 //! Knows nothing of rates, deadlines or memory budgets: those are the connection's.
 //!
 //! Start at [`Mailboxes::handle`]. A caller with its own writer (the node, for group commit) takes the
-//! steps one by one: `begin`, then `commit` or [`Reading`] steps.
+//! steps one by one: `begin`, then `commit` or `step`.
 //!
 //! ```
 //! use satchel_edge_node::config::Limits;
@@ -21,6 +21,7 @@
 //! ```
 
 mod access;
+mod entering;
 mod reading;
 mod rendezvous;
 #[cfg(test)]
@@ -31,30 +32,20 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use satchel_protocol::capability;
-use satchel_protocol::frame::{Answer, ErrorAnswer, ErrorCode, Request, Role};
+use satchel_protocol::frame::{Answer, ErrorAnswer, ErrorCode, Request};
 use satchel_protocol::id::MailboxId;
 use satchel_protocol::limits::{MAX_VERSION, MIN_VERSION};
 use tokio::sync::watch;
 
 use crate::config::{Config, Creation, Limits};
 use crate::store::{
-    AuditReport, Change, Control, Done, GcReport, Grant, Level, Rules, StatsReport, Store,
-    StoreError, Write, opened,
+    AuditReport, Change, Control, Done, GcReport, Rules, StatsReport, Store, StoreError, Write,
 };
 use access::Presence;
 pub use access::SessionAccess;
+use entering::Proof;
 pub(crate) use reading::{Reading, Step, What};
 use rendezvous::Rendezvous;
-
-/// A mailbox's last use is noted once a day, so that opening it seldom costs a commit.
-const NOTE_OPENED_MS: u64 = 24 * 60 * 60 * 1000;
-
-/// A valid key that nobody holds (RFC 8032 § 7.1, test 2): a signature for an unknown mailbox is checked
-/// against it, so that refusing it takes as long as refusing a wrong one.
-const NOBODYS_KEY: [u8; 32] = [
-    0x3d, 0x40, 0x17, 0xc3, 0xe8, 0x43, 0x89, 0x5a, 0x92, 0xb7, 0x0a, 0xa7, 0x4d, 0x1b, 0x7e, 0xbc,
-    0x9c, 0x98, 0x2c, 0xcf, 0x2e, 0xc4, 0x96, 0x8c, 0xc0, 0xcd, 0x55, 0xf1, 0x2a, 0xf4, 0x66, 0x0c,
-];
 
 /// All mailboxes and nameplates of a node.
 pub struct Mailboxes {
@@ -70,7 +61,7 @@ pub struct Mailboxes {
 pub(crate) enum Begun {
     /// It is answered.
     Answer(Answer),
-    /// It changes the store: commit it, then tell [`Mailboxes::committed`].
+    /// It changes the store: [`Mailboxes::commit`] it.
     Write(Box<Write>),
     /// It reads, in steps.
     Read(Reading),
@@ -196,8 +187,7 @@ impl Mailboxes {
                 cap_epoch,
                 signature,
             } => {
-                let message =
-                    capability::open_message(&binding(mailbox), mailbox, role, cap_epoch);
+                let message = capability::open_message(&binding(mailbox), mailbox, role, cap_epoch);
                 let proof = Proof {
                     message: &message,
                     signature: &signature,
@@ -208,9 +198,12 @@ impl Mailboxes {
             request @ (Request::Create { .. } | Request::Drop { .. }) => {
                 self.begin_signed(binding, request)
             }
-            Request::Append { mailbox, fragment } => {
-                self.begin_long(access, mailbox, fragment.len_bytes(), Change::Append(fragment))
-            }
+            Request::Append { mailbox, fragment } => self.begin_long(
+                access,
+                mailbox,
+                fragment.len_bytes(),
+                Change::Append(fragment),
+            ),
             Request::Pack {
                 mailbox,
                 supersedes,
@@ -223,9 +216,12 @@ impl Mailboxes {
                 };
                 self.begin_long(access, mailbox, len_bytes, change)
             }
-            Request::BlobPut { mailbox, fragment } => {
-                self.begin_long(access, mailbox, fragment.len_bytes(), Change::Blob(fragment))
-            }
+            Request::BlobPut { mailbox, fragment } => self.begin_long(
+                access,
+                mailbox,
+                fragment.len_bytes(),
+                Change::Blob(fragment),
+            ),
             Request::BlobForget { mailbox, ids } => {
                 begin_write(access, mailbox, Change::Forget(ids))
             }
@@ -258,9 +254,7 @@ impl Mailboxes {
             Request::RvAllocate
             | Request::RvClaim { .. }
             | Request::RvPost { .. }
-            | Request::RvBurn { .. } => {
-                Begun::Answer(self.meet(access.origin(), request, now_ms))
-            }
+            | Request::RvBurn { .. } => Begun::Answer(self.meet(access.origin(), request, now_ms)),
         }
     }
 
@@ -296,106 +290,6 @@ impl Mailboxes {
         }
     }
 
-    fn open_mailbox(
-        &self,
-        access: &mut SessionAccess,
-        mailbox: MailboxId,
-        role: Role,
-        cap_epoch: u32,
-        proof: Proof<'_>,
-        now_ms: u64,
-    ) -> Result<Begun, StoreError> {
-        let head = self.store.head(mailbox)?;
-        let current = head.map(|head| head.capabilities);
-        let (key, level) = match (role, head, current) {
-            (Role::Policy, Some(head), _) => (Some(head.policy_key), Level::Policy),
-            (Role::Writer, _, Some(keys)) if keys.cap_epoch == cap_epoch => {
-                (Some(keys.writer_key), Level::Writer)
-            }
-            (Role::Reader, _, Some(keys)) if keys.cap_epoch == cap_epoch => {
-                (Some(keys.reader_key), Level::Reader)
-            }
-            (Role::Reader, Some(_), _) => (
-                self.store.past_reader(mailbox, cap_epoch)?,
-                Level::ControlOnly,
-            ),
-            _ => (None, Level::ControlOnly),
-        };
-        let is_proved = proof.holds(&key.unwrap_or(NOBODYS_KEY));
-        let (Some(head), Some(_), true) = (head, key, is_proved) else {
-            return Ok(Begun::Answer(refusal(ErrorCode::Denied, 0)));
-        };
-        let grant = Grant {
-            level,
-            cap_epoch,
-            policy_counter: head.policy_counter,
-            created_ms: head.created_ms,
-        };
-        if let Err(limit) = access.insert(mailbox, grant, &head) {
-            return Ok(Begun::Answer(refusal(ErrorCode::TooMany, limit)));
-        }
-        let level = access.level(mailbox, &head).unwrap_or(level);
-        if now_ms.saturating_sub(head.opened_ms) > NOTE_OPENED_MS {
-            return Ok(begin_write(access, mailbox, Change::Opened));
-        }
-        let quota_bytes = self.store.rules().quota_bytes;
-        Ok(Begun::Answer(opened(&head, level, quota_bytes)))
-    }
-
-    /// Create and Drop: the policy key itself asks, without having opened anything.
-    fn begin_signed(&self, binding: &dyn Fn(MailboxId) -> [u8; 32], request: Request) -> Begun {
-        let denied = Begun::Answer(refusal(ErrorCode::Denied, 0));
-        match request {
-            Request::Create {
-                policy_key,
-                capabilities,
-                token,
-                signature,
-            } => {
-                let mailbox = MailboxId::of_policy_key(&policy_key);
-                let message =
-                    capability::create_message(&binding(mailbox), mailbox, &capabilities, &token);
-                let is_signed = capability::verify(&policy_key, &message, &signature);
-                if !is_signed || !self.creation.admits(&token) {
-                    return denied;
-                }
-                let change = Change::Create {
-                    policy_key,
-                    capabilities,
-                };
-                Begun::Write(Box::new(Write {
-                    mailbox,
-                    grant: None,
-                    change,
-                }))
-            }
-            Request::Drop { mailbox, signature } => {
-                let head = match self.store.head(mailbox) {
-                    Ok(head) => head,
-                    Err(error) => return Begun::Answer(storage_refusal(&error)),
-                };
-                let key = head.map_or(NOBODYS_KEY, |head| head.policy_key);
-                let message = capability::drop_message(&binding(mailbox), mailbox);
-                let is_signed = capability::verify(&key, &message, &signature);
-                let (Some(head), true) = (head, is_signed) else {
-                    return denied;
-                };
-                let grant = Grant {
-                    level: Level::Policy,
-                    cap_epoch: 0,
-                    policy_counter: head.policy_counter,
-                    created_ms: head.created_ms,
-                };
-                Begun::Write(Box::new(Write {
-                    mailbox,
-                    grant: Some(grant),
-                    change: Change::Drop,
-                }))
-            }
-            _ => denied,
-        }
-    }
-
     fn begin_long(
         &self,
         access: &SessionAccess,
@@ -423,18 +317,6 @@ impl Mailboxes {
         self.rendezvous
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A signature and what it is over.
-struct Proof<'a> {
-    message: &'a [u8],
-    signature: &'a [u8; 64],
-}
-
-impl Proof<'_> {
-    fn holds(&self, key: &[u8; 32]) -> bool {
-        capability::verify(key, self.message, self.signature)
     }
 }
 

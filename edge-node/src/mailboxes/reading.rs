@@ -9,7 +9,7 @@ use satchel_protocol::limits::{MAX_READ_ENTRIES, MAX_READ_PAGE_BYTES};
 
 use super::access::SessionAccess;
 use super::{Mailboxes, storage_refusal};
-use crate::store::{Bounds, Grant, StoreError};
+use crate::store::{Bounds, Grant, Refusable, StoreError};
 
 /// A read under way.
 pub(crate) struct Reading {
@@ -128,7 +128,7 @@ impl Mailboxes {
         &self,
         reading: &mut Reading,
         now_ms: u64,
-    ) -> Result<Result<(Vec<Answer>, Step), Box<Answer>>, StoreError> {
+    ) -> Result<Refusable<(Vec<Answer>, Step)>, StoreError> {
         let grant = reading.grant.as_ref();
         let once = |answer| (vec![answer], Step::Finished);
         Ok(match &mut reading.what {

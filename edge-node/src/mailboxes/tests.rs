@@ -5,12 +5,14 @@ use satchel_protocol::capability;
 use satchel_protocol::chain::Chain;
 use satchel_protocol::fragment::{Aead, EncryptedFragment, FragmentHeader, FragmentKind};
 use satchel_protocol::frame::{
-    Access, Answer, CapRotation, Capabilities, ErrorAnswer, ErrorCode, PolicyRotation, Request, Role,
+    Access, Answer, CapRotation, Capabilities, ErrorAnswer, ErrorCode, PolicyRotation, Request,
+    Role,
 };
 use satchel_protocol::id::{FragmentId, MailboxId, Offset, OffsetRange};
 
 use super::{Mailboxes, SessionAccess};
-use crate::config::Limits;
+use crate::config::{Config, CreationMode, Limits};
+use crate::store::{Rules, Store};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const START_MS: u64 = 1_700_000_000_000;
@@ -619,10 +621,7 @@ fn a_full_mailbox_refuses_more_and_can_still_remove_a_device() {
         mailbox: rig.mailbox,
         fragment: fragment(FragmentKind::Entry, 9, 2000),
     };
-    assert_eq!(
-        code(&rig.one(&mut writer, long)),
-        Some(ErrorCode::TooBig)
-    );
+    assert_eq!(code(&rig.one(&mut writer, long)), Some(ErrorCode::TooBig));
     let rotation = rig.rotation(&Key::new(1), 2);
     assert_eq!(
         rig.ctl(&mut writer, 0, rotation, None),
@@ -703,7 +702,11 @@ fn a_nameplate_is_for_two_and_for_one_try() {
     assert_eq!(rig.one(&mut b, burn), Answer::Ok);
     assert_eq!(rig.one(&mut a, next(token, 0)), gone);
     assert_eq!(rig.one(&mut c, claim), gone);
-    let Answer::RvPlace { nameplate: new, token } = rig.one(&mut a, Request::RvAllocate) else {
+    let Answer::RvPlace {
+        nameplate: new,
+        token,
+    } = rig.one(&mut a, Request::RvAllocate)
+    else {
         panic!("no place")
     };
     assert_eq!(new, 2, "the number of a burnt one rests");
@@ -753,4 +756,31 @@ fn one_connection_opens_a_bounded_number_of_mailboxes() {
         last = rig.one(&mut session, open);
     }
     assert_eq!(last, super::refusal(ErrorCode::TooMany, 64));
+}
+
+#[test]
+fn who_brings_no_invitation_makes_no_mailbox() {
+    let config = Config {
+        creation: Some(CreationMode::Token),
+        tokens: vec!["0123456789abcdef".to_owned()],
+        ..Config::default()
+    };
+    let store = Store::in_memory(Rules::of(&config)).unwrap();
+    let node = Mailboxes::new(store, &config);
+    let mut session = node.session([127, 0, 0, 1].into());
+    let mut ask = |token: &[u8]| {
+        let policy = Key::new(1);
+        let mailbox = MailboxId::of_policy_key(&policy.public());
+        let message = capability::create_message(&BINDING, mailbox, &capabilities(1), token);
+        let request = Request::Create {
+            policy_key: policy.public(),
+            capabilities: capabilities(1),
+            token: token.to_vec(),
+            signature: policy.sign(&message),
+        };
+        node.handle(&mut session, &|_| BINDING, request, START_MS)
+    };
+    assert_eq!(ask(b""), [denied()]);
+    assert_eq!(ask(b"0123456789abcdeX"), [denied()]);
+    assert_eq!(ask(b"0123456789abcdef"), [Answer::Ok]);
 }

@@ -24,7 +24,11 @@ impl Batch<'_, '_> {
     ) -> Result<Done, Fault> {
         let conflict = Done::refused(ErrorCode::Conflict, head.ctl_next.into());
         let index = control.expect_index;
-        let row = ctl_row(self.now_ms, &control.record, control.previous_epoch.as_ref());
+        let row = ctl_row(
+            self.now_ms,
+            &control.record,
+            control.previous_epoch.as_ref(),
+        );
         if index != head.ctl_next {
             let is_repeated = self
                 .tables

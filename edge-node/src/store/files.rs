@@ -105,7 +105,10 @@ impl Files {
             && let Err(error) = std::fs::remove_file(path)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot remove a file");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot remove a file"
+            );
         }
     }
 

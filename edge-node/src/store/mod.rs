@@ -18,6 +18,7 @@
 //! | `forgotten` | time, mailbox, fragment id | – : what gc deletes from the blobs |
 //! | `files` | fragment id | how many rows name the file `blobs/xx/<id>` |
 
+mod blobs;
 mod commit;
 mod control;
 mod error;
@@ -42,15 +43,15 @@ use satchel_protocol::id::MailboxId;
 
 use crate::config::Config;
 
+pub(crate) use commit::opened;
 pub(crate) use commit::{Change, Control, Done, Write};
 pub(crate) use error::Fault;
 pub use error::StoreError;
+use files::Files;
 pub use gc::GcReport;
 pub(crate) use head::{Grant, Head, Level};
-pub(crate) use commit::opened;
-pub(crate) use read::Bounds;
+pub(crate) use read::{Bounds, Refusable};
 pub use report::{AuditReport, StatsReport};
-use files::Files;
 use tables::Tables;
 
 /// Name of the store's file in the data folder.
@@ -135,7 +136,9 @@ impl Store {
             clock_ms: AtomicU64::new(0),
             writing: Mutex::new(()),
         };
-        let found = store.read_or_write_format().map_err(|fault| store.at(fault))?;
+        let found = store
+            .read_or_write_format()
+            .map_err(|fault| store.at(fault))?;
         if found != FORMAT {
             let path = store.path;
             return Err(if found < FORMAT {
@@ -184,7 +187,9 @@ impl Store {
 
     /// A time for a stamp: never before an earlier one, also where the clock was set back.
     fn stamp_ms(&self, now_ms: u64) -> u64 {
-        self.clock_ms.fetch_max(now_ms, Ordering::Relaxed).max(now_ms)
+        self.clock_ms
+            .fetch_max(now_ms, Ordering::Relaxed)
+            .max(now_ms)
     }
 
     fn at(&self, fault: Fault) -> StoreError {

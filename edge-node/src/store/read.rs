@@ -37,7 +37,7 @@ pub(crate) struct Bounds {
 }
 
 /// A read gives something, or the answer that refuses it.
-type Refusable<T> = Result<T, Box<Answer>>;
+pub(crate) type Refusable<T> = Result<T, Box<Answer>>;
 
 impl Store {
     /// Reads from `from` on: at most so many entries and bytes, but one entry if there is one.
@@ -217,11 +217,7 @@ impl Store {
         Ok(page)
     }
 
-    fn bytes_of(
-        &self,
-        id: FragmentId,
-        body: Body<'_>,
-    ) -> Result<Option<EncryptedFragment>, Fault> {
+    fn bytes_of(&self, id: FragmentId, body: Body<'_>) -> Result<Option<EncryptedFragment>, Fault> {
         let found = match body {
             Body::Deleted => return Ok(None),
             Body::Inline(bytes) => EncryptedFragment::from_bytes(bytes.to_vec()).ok(),

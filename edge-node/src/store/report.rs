@@ -78,7 +78,10 @@ impl Store {
                 let (epoch, key) = (key.value().1, fingerprint(&value.value()));
                 lines.push(format!("past reader key {key} of epoch {epoch}"));
             }
-            for row in read.open_table(tables::CTL)?.range((m, 0)..=(m, u32::MAX))? {
+            for row in read
+                .open_table(tables::CTL)?
+                .range((m, 0)..=(m, u32::MAX))?
+            {
                 let (key, value) = row?;
                 let (stored_ms, record, previous) = read_ctl_row(value.value())?;
                 lines.push(format!(
@@ -88,7 +91,10 @@ impl Store {
                     previous.map_or(0, |previous| previous.len_bytes())
                 ));
             }
-            for row in read.open_table(tables::LOG)?.range((m, 0)..=(m, u64::MAX))? {
+            for row in read
+                .open_table(tables::LOG)?
+                .range((m, 0)..=(m, u64::MAX))?
+            {
                 let (key, value) = row?;
                 lines.push(entry_line(key.value().1, &EntryRow::decode(value.value())?));
             }
@@ -183,5 +189,8 @@ fn entry_line(offset: u64, row: &EntryRow<'_>) -> String {
 }
 
 fn fingerprint(bytes: &[u8; 32]) -> String {
-    bytes[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -23,9 +23,11 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use satchel_edge_node::config::{Config, Limits};
 use satchel_edge_node::metrics::Counters;
 use satchel_edge_node::{ServeError, Server};
+use satchel_protocol::capability::{capabilities_message, create_message, open_message};
 use satchel_protocol::fragment::{Aead, EncryptedFragment, FragmentHeader, FragmentKind};
-use satchel_protocol::capability::{create_message, open_message};
-use satchel_protocol::frame::{Answer, Capabilities, Direction, FrameHeader, Request, Role};
+use satchel_protocol::frame::{
+    Answer, CapRotation, Capabilities, Direction, FrameHeader, Request, Role,
+};
 use satchel_protocol::id::{MailboxId, Offset};
 use satchel_protocol::limits::{ALPN, EXPORTER_LABEL, MAX_VERSION, MIN_VERSION};
 use tokio::sync::oneshot;
@@ -229,6 +231,31 @@ pub async fn read_answer(recv: &mut RecvStream) -> Option<Answer> {
     let mut body = vec![0; header.body_len_bytes];
     recv.read_exact(&mut body).await.ok()?;
     Some(Answer::decode(header, &body).unwrap())
+}
+
+/// A first control record with capabilities of this epoch; their keys do not matter.
+pub fn rotate(cap_epoch: u32) -> Request {
+    let capabilities = Capabilities {
+        cap_epoch,
+        reader_key: [1; 32],
+        writer_key: [2; 32],
+    };
+    let message = capabilities_message(mailbox(), &capabilities);
+    let header = FragmentHeader {
+        kind: FragmentKind::Control,
+        ..fragment(1, 16).header().clone()
+    };
+    Request::CtlAppend {
+        mailbox: mailbox(),
+        expect_index: 0,
+        record: EncryptedFragment::new(header, &[0; 100]).unwrap(),
+        previous_epoch: None,
+        rotation: Some(CapRotation {
+            capabilities,
+            signature: sign(Role::Policy, &message),
+        }),
+        policy: None,
+    }
 }
 
 pub fn fragment(number: u32, segment_bytes: usize) -> EncryptedFragment {

@@ -45,12 +45,7 @@ pub fn create_message(
 /// What the key of `role` signs to open a mailbox.
 ///
 /// Domain ‖ binding 32 ‖ mailbox 16 ‖ role 1 ‖ cap_epoch 4.
-pub fn open_message(
-    binding: &[u8; 32],
-    mailbox: MailboxId,
-    role: Role,
-    cap_epoch: u32,
-) -> Vec<u8> {
+pub fn open_message(binding: &[u8; 32], mailbox: MailboxId, role: Role, cap_epoch: u32) -> Vec<u8> {
     [
         OPEN,
         binding,

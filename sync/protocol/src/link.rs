@@ -104,7 +104,11 @@ mod tests {
     #[test]
     fn a_link_reads_back_with_spaces_around_it() {
         let hex = "0f".repeat(32);
-        for address in ["edge.example.org:4747", "127.0.0.1:1", "[2001:db8::1]:65535"] {
+        for address in [
+            "edge.example.org:4747",
+            "127.0.0.1:1",
+            "[2001:db8::1]:65535",
+        ] {
             let link: NodeLink = format!("  satchel-edge:{address}/{hex}\n").parse().unwrap();
             assert_eq!(link.address, address);
             assert_eq!(link.to_string().parse(), Ok(link));
@@ -120,7 +124,17 @@ mod tests {
             error("satchel-edge:a:1".into()),
             ParseLinkError::NoFingerprint
         );
-        for address in ["a", "a:", ":1", "a:0", "a:70000", "2001:db8::1:5", "[x]:1", "a b:1", "a:+1"] {
+        for address in [
+            "a",
+            "a:",
+            ":1",
+            "a:0",
+            "a:70000",
+            "2001:db8::1:5",
+            "[x]:1",
+            "a b:1",
+            "a:+1",
+        ] {
             assert_eq!(
                 error(format!("satchel-edge:{address}/{hex}")),
                 ParseLinkError::Address,

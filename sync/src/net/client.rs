@@ -1,6 +1,6 @@
 //! A device's connection to one edge node.
 //!
-//! Reconnecting, batching and deciding what to send are not here. Start at [`EdgeClient::connect`].
+//! Moves requests and answers; reconnecting, batching and deciding what to send are not here. Start at [`EdgeClient::connect`].
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -8,19 +8,17 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, Endpoint, IdleTimeout, TransportConfig, VarInt};
-use satchel_protocol::chain::Chain;
-use satchel_protocol::fragment::EncryptedFragment;
 use satchel_protocol::frame::{Answer, ErrorAnswer, ErrorCode, Request};
-use satchel_protocol::id::{MailboxId, NodeFingerprint, Offset};
+use satchel_protocol::id::{MailboxId, NodeFingerprint};
 use satchel_protocol::limits::{
-    ALPN, IDLE_TIMEOUT, KEEP_ALIVE_INTERVAL, MAX_READ_ENTRIES, MAX_READ_PAGE_BYTES, MAX_VERSION,
+    ALPN, EXPORTER_LABEL, IDLE_TIMEOUT, KEEP_ALIVE_INTERVAL, MAX_READ_PAGE_BYTES, MAX_VERSION,
     MIN_VERSION,
 };
 use tokio::time::timeout;
 
 use super::error::{ConnectError, RequestError};
 use super::pin::PinnedNode;
-use super::wire::Exchange;
+use super::wire::{Answers, Patience};
 
 /// How long a handshake may take: the node gives up after 5 s, and a lost first packet costs 1 to 3 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,7 +37,7 @@ const CONNECTION_REFUSED: u64 = 0x02;
 
 /// An open connection to the edge node with one certain key.
 ///
-/// Requests may run side by side (up to 16 do; further ones wait). Dropping it ends the connection;
+/// Requests may run side by side (up to 64 do; further ones wait). Dropping it ends the connection;
 /// [`EdgeClient::close`] also tells the node.
 #[derive(Debug)]
 pub struct EdgeClient {
@@ -55,56 +53,12 @@ pub struct NodeLimits {
     pub max_fragment_bytes: u32,
     /// Bytes that one mailbox may hold.
     pub mailbox_quota_bytes: u64,
-}
-
-/// Where a fragment lies, durably.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appended {
-    /// Its place in the mailbox's log.
-    pub offset: Offset,
-    /// The log's chain value after it, as the node says.
-    pub chain: Chain,
-}
-
-/// One fragment of a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its place.
-    pub offset: Offset,
-    /// The fragment, not yet opened: check it before you trust it.
-    pub fragment: EncryptedFragment,
-}
-
-/// Part of a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadPage {
-    /// The entries; offsets rise by one.
-    pub entries: Vec<Entry>,
-    /// Where to go on.
-    pub next: Offset,
-    /// Where the log ended when the node answered; equal to `next` when this was all.
-    pub log_end: Offset,
-    /// The chain value before `next`, as the node says.
-    pub chain: Chain,
-}
-
-impl ReadPage {
-    /// Whether these entries, after a log with the chain value `before`, give the node's chain value.
-    ///
-    /// False means that the node changed, dropped or reordered something since `before` was seen.
-    pub fn continues(&self, before: Chain) -> bool {
-        let computed = self
-            .entries
-            .iter()
-            .fold(before, |chain, Entry { offset, fragment }| {
-                chain.after(*offset, fragment.len_bytes(), fragment.id())
-            });
-        computed == self.chain
-    }
+    /// Its clock when it answered the hello: milliseconds since 1970 UTC. A hint; trust no order by it.
+    pub time_ms: u64,
 }
 
 impl EdgeClient {
-    /// Connects to the node at `address` if its key has this fingerprint.
+    /// Connects to the node at `address` if its key has this fingerprint, and says hello.
     ///
     /// Must be called inside a tokio runtime. Cancel-safe: dropping the future leaves nothing behind.
     ///
@@ -114,14 +68,26 @@ impl EdgeClient {
         address: SocketAddr,
         fingerprint: NodeFingerprint,
     ) -> Result<Self, ConnectError> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let pin = Arc::new(PinnedNode::new(fingerprint, Arc::clone(&provider)));
-        let config = client_config(provider, Arc::clone(&pin))?;
         let any_local: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let endpoint = Endpoint::client(any_local).map_err(ConnectError::Socket)?;
+        Self::connect_with(endpoint, address, fingerprint).await
+    }
+
+    /// As [`EdgeClient::connect`], through a socket and a runtime of the caller's choice.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; each says what to do.
+    pub async fn connect_with(
+        endpoint: Endpoint,
+        address: SocketAddr,
+        fingerprint: NodeFingerprint,
+    ) -> Result<Self, ConnectError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let pin = Arc::new(PinnedNode::new(fingerprint, Arc::clone(&provider)));
+        let config = config_with(provider, Arc::clone(&pin))?;
         let connecting = endpoint
             .connect_with(config, address, "satchel-edge")
             .map_err(|source| ConnectError::Address { source, address })?;
@@ -143,70 +109,47 @@ impl EdgeClient {
         self.limits
     }
 
-    /// Stores a fragment at the end of a mailbox's log; returns when it is on the node's disk.
-    ///
-    /// A fragment that is already there keeps its offset, so an append without an answer may be
-    /// repeated. Dropping the future leaves open whether it was stored.
-    ///
-    /// # Errors
-    /// [`RequestError`]; the connection stays usable unless it was lost.
-    pub async fn append(
-        &self,
-        mailbox: MailboxId,
-        fragment: &EncryptedFragment,
-    ) -> Result<Appended, RequestError> {
-        let fragment_bytes = fragment.len_bytes();
-        if fragment_bytes > self.limits.max_fragment_bytes as usize {
-            let max_bytes = self.limits.max_fragment_bytes.into();
-            return Err(RequestError::TooBig {
-                fragment_bytes,
-                max_bytes,
-            });
-        }
-        let request = Request::Append {
-            mailbox,
-            fragment: fragment.clone(),
-        };
-        match Exchange::begin(&self.connection, &request)
-            .await?
-            .next()
-            .await?
-        {
-            Answer::Ack { offset, chain } => Ok(Appended { offset, chain }),
-            Answer::Error(error) => Err(RequestError::from_answer(error, fragment_bytes)),
-            _ => Err(RequestError::UnexpectedAnswer {
-                why: "no acknowledgement",
-            }),
-        }
+    /// The 32 bytes that bind a signature for this mailbox to this connection: what
+    /// [`open_message`](satchel_protocol::capability::open_message) and its siblings cover.
+    pub fn binding(&self, mailbox: MailboxId) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        // Fails only for lengths beyond 255 hashes; a node would refuse the zeros.
+        self.connection
+            .export_keying_material(&mut bytes, EXPORTER_LABEL, &mailbox.0)
+            .ok();
+        bytes
     }
 
-    /// Reads fragments from `from` on: at most `max_entries` (cut to 1..=4,096), and no more than
-    /// about 1 MiB, but one if there is one. Go on at [`ReadPage::next`] until it is
-    /// [`ReadPage::log_end`].
+    /// Asks the node. An answer is one frame or, for reads, many: see [`Answers::next`].
     ///
-    /// An unknown mailbox reads as an empty log. Cancel-safe.
+    /// Refusals come as [`Answer::Error`]; [`RequestError::from_answer`] has the words for them. Appends,
+    /// packs, blobs and control records may be repeated when their answer was lost: what is there
+    /// already is acknowledged again. Dropping the future leaves open whether it was stored.
     ///
     /// # Errors
     /// [`RequestError`]; the connection stays usable unless it was lost.
-    pub async fn read(
-        &self,
-        mailbox: MailboxId,
-        from: Offset,
-        max_entries: u32,
-    ) -> Result<ReadPage, RequestError> {
-        let max_entries = max_entries.clamp(1, MAX_READ_ENTRIES);
-        let request = Request::Read {
-            mailbox,
-            from,
-            max_entries,
-        };
-        let mut exchange = Exchange::begin(&self.connection, &request).await?;
-        let mut pages = PageReader::new(from, max_entries);
-        loop {
-            if let Some(page) = pages.handle(exchange.next().await?)? {
-                return Ok(page);
-            }
+    pub async fn ask(&self, request: &Request) -> Result<Answers, RequestError> {
+        if let Request::Append { fragment, .. }
+        | Request::Pack { fragment, .. }
+        | Request::BlobPut { fragment, .. } = request
+            && fragment.len_bytes() > self.limits.max_fragment_bytes as usize
+        {
+            return Err(RequestError::TooBig {
+                fragment_bytes: fragment.len_bytes(),
+                max_bytes: self.limits.max_fragment_bytes.into(),
+            });
         }
+        let patience = match request {
+            Request::Follow { .. } => Patience::Endless,
+            Request::RvNext { .. } => Patience::Poll,
+            _ => Patience::Usual,
+        };
+        Answers::begin(&self.connection, request, patience).await
+    }
+
+    /// Waits until the connection is lost, and says why. Cancel-safe.
+    pub async fn closed(&self) -> ConnectionError {
+        self.connection.closed().await
     }
 
     /// Says goodbye; waits at most 2 s for the node to hear it.
@@ -217,107 +160,31 @@ impl EdgeClient {
     }
 }
 
-/// Gathers the answer to a read. Pure; trusts nothing that the node says about it.
-struct PageReader {
-    max_entries: u32,
-    next: Offset,
-    bytes: usize,
-    entries: Vec<Entry>,
-}
-
-impl PageReader {
-    fn new(from: Offset, max_entries: u32) -> Self {
-        Self {
-            max_entries,
-            next: from,
-            bytes: 0,
-            entries: Vec::new(),
-        }
-    }
-
-    /// Takes one frame; a page when it was the last.
-    fn handle(&mut self, answer: Answer) -> Result<Option<ReadPage>, RequestError> {
-        match answer {
-            Answer::Entry { offset, fragment } => {
-                self.handle_entry(offset, fragment).map(|()| None)
-            }
-            Answer::End {
-                next,
-                log_end,
-                chain,
-            } => {
-                if next != self.next {
-                    return Err(RequestError::UnexpectedAnswer {
-                        why: "the page does not end behind its last entry",
-                    });
-                }
-                if self.entries.is_empty() && next < log_end {
-                    return Err(RequestError::UnexpectedAnswer {
-                        why: "an empty page before the end of the log",
-                    });
-                }
-                let entries = std::mem::take(&mut self.entries);
-                Ok(Some(ReadPage {
-                    entries,
-                    next,
-                    log_end,
-                    chain,
-                }))
-            }
-            Answer::Error(error) => Err(RequestError::from_answer(error, 0)),
-            Answer::HelloAck { .. } | Answer::Ack { .. } => Err(RequestError::UnexpectedAnswer {
-                why: "no entry of a log",
-            }),
-        }
-    }
-
-    fn handle_entry(
-        &mut self,
-        offset: Offset,
-        fragment: EncryptedFragment,
-    ) -> Result<(), RequestError> {
-        if offset != self.next {
-            return Err(RequestError::UnexpectedAnswer {
-                why: "an entry out of order",
-            });
-        }
-        let next = offset.next().ok_or(RequestError::UnexpectedAnswer {
-            why: "an offset out of range",
-        })?;
-        self.bytes += fragment.len_bytes();
-        if self.entries.len() >= self.max_entries as usize
-            || (self.bytes > MAX_READ_PAGE_BYTES && !self.entries.is_empty())
-        {
-            return Err(RequestError::UnexpectedAnswer {
-                why: "more than was asked for",
-            });
-        }
-        self.next = next;
-        self.entries.push(Entry { offset, fragment });
-        Ok(())
-    }
-}
-
 async fn hello(connection: &Connection) -> Result<NodeLimits, ConnectError> {
     let request = Request::Hello {
         min_version: MIN_VERSION,
         max_version: MAX_VERSION,
     };
-    match Exchange::begin(connection, &request).await?.next().await? {
-        Answer::HelloAck {
+    let mut answers = Answers::begin(connection, &request, Patience::Usual).await?;
+    match answers.next().await? {
+        Some(Answer::HelloAck {
             version,
             max_fragment_bytes,
             mailbox_quota_bytes,
-        } if (MIN_VERSION..=MAX_VERSION).contains(&version) => Ok(NodeLimits {
+            time_ms,
+        }) if (MIN_VERSION..=MAX_VERSION).contains(&version) => Ok(NodeLimits {
             max_fragment_bytes,
             mailbox_quota_bytes,
+            time_ms,
         }),
-        Answer::HelloAck { .. }
-        | Answer::Error(ErrorAnswer {
-            code: ErrorCode::Version,
-            ..
-        }) => Err(ConnectError::Version),
-        Answer::Error(error) => Err(RequestError::from_answer(error, 0).into()),
+        Some(
+            Answer::HelloAck { .. }
+            | Answer::Error(ErrorAnswer {
+                code: ErrorCode::Version,
+                ..
+            }),
+        ) => Err(ConnectError::Version),
+        Some(Answer::Error(error)) => Err(RequestError::from_answer(error, 0).into()),
         _ => Err(RequestError::UnexpectedAnswer {
             why: "no answer to the hello",
         }
@@ -325,7 +192,18 @@ async fn hello(connection: &Connection) -> Result<NodeLimits, ConnectError> {
     }
 }
 
-fn client_config(
+/// QUIC and TLS as [`EdgeClient`] uses them, for a caller that connects by itself: accepts exactly the
+/// node with this fingerprint.
+///
+/// # Errors
+/// [`rustls::Error`] where TLS cannot be set up, which is a bug.
+pub fn client_config(fingerprint: NodeFingerprint) -> Result<quinn::ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let pin = Arc::new(PinnedNode::new(fingerprint, Arc::clone(&provider)));
+    config_with(provider, pin)
+}
+
+fn config_with(
     provider: Arc<rustls::crypto::CryptoProvider>,
     pin: Arc<PinnedNode>,
 ) -> Result<quinn::ClientConfig, rustls::Error> {

@@ -195,7 +195,7 @@ impl Connections {
                     if events.send((generation, event)).await.is_err() {
                         return;
                     }
-                    let reason = connected.closed().await;
+                    let reason = connected.closed().await.to_string();
                     Event::Disconnected {
                         edge,
                         reason,
@@ -278,7 +278,7 @@ async fn ask(
 }
 
 /// A connection to the node of a link, or why there is none and whether trying again by itself makes sense.
-async fn connect(link: &NodeLink) -> Result<EdgeClient, (String, bool)> {
+pub(super) async fn connect(link: &NodeLink) -> Result<EdgeClient, (String, bool)> {
     let connecting = async {
         let mut addresses = tokio::net::lookup_host(&link.address)
             .await

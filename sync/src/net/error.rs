@@ -105,6 +105,29 @@ pub enum RequestError {
     /// The node could not use its disk.
     #[error("the edge node could not use its storage: its operator should read its log")]
     NodeStorage,
+    /// The mailbox is unknown there, or this device's key is past.
+    #[error(
+        "the edge node denies access: this device may have been removed, or the node does not know the mailbox (any more)"
+    )]
+    Denied,
+    /// Another device was faster with a record of the control log.
+    #[error("another device changed the members first: read its {next} records and try again")]
+    Conflict {
+        /// The index that the next record gets.
+        next: u64,
+    },
+    /// The blob was deleted, or never stored there.
+    #[error("the edge node does not have this piece of a file: ask another device for it")]
+    Gone,
+    /// The nameplate is over.
+    #[error("this pairing code is not known (any more): start the pairing again with a new code")]
+    NoNameplate,
+    /// More of one kind than the node keeps.
+    #[error("the edge node allows at most {limit} of these")]
+    TooMany {
+        /// How many.
+        limit: u64,
+    },
     /// The log is shorter than this device remembers.
     #[error(
         "the edge node has only {log_end} entries of this mailbox: it lost some, or it is another node; upload what is missing"
@@ -144,7 +167,7 @@ impl RequestError {
     }
 
     /// The node's refusal in our words. `fragment_bytes`: what was sent, 0 for other requests.
-    pub(crate) fn from_answer(answer: ErrorAnswer, fragment_bytes: usize) -> Self {
+    pub fn from_answer(answer: ErrorAnswer, fragment_bytes: usize) -> Self {
         let retry_after = Duration::from_millis(answer.retry_after_ms.into());
         match answer.code {
             ErrorCode::TooBig => Self::TooBig {
@@ -158,6 +181,13 @@ impl RequestError {
             ErrorCode::Busy => Self::Busy { retry_after },
             ErrorCode::DiskFull => Self::NodeDiskFull,
             ErrorCode::Storage => Self::NodeStorage,
+            ErrorCode::Denied => Self::Denied,
+            ErrorCode::Conflict => Self::Conflict { next: answer.limit },
+            ErrorCode::Gone => Self::Gone,
+            ErrorCode::NoNameplate => Self::NoNameplate,
+            ErrorCode::TooMany => Self::TooMany {
+                limit: answer.limit,
+            },
             ErrorCode::BehindEnd => Self::BehindEnd {
                 log_end: Offset(answer.limit),
             },

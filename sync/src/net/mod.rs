@@ -1,26 +1,40 @@
 //! The way to an edge node: QUIC, with the node's key pinned.
 //!
-//! The only part of this crate that uses the network or tokio. It opens no connection by itself, sends
-//! nothing but [`EncryptedFragment`](satchel_protocol::fragment::EncryptedFragment)s, and spawns no
-//! task of its own. Start at [`EdgeClient::connect`].
-//!
-//! Version 0 of the protocol has no access control (`sync/protocol/PROTOCOL.md` § 7): use it with a
-//! node on this machine or on a network whose members you trust.
+//! The only part of this crate that uses the network or tokio. It opens no connection by itself and sends
+//! nothing but [`EncryptedFragment`](satchel_protocol::fragment::EncryptedFragment)s. Tasks
+//! live in the driver's own set and end with it. Start at [`EdgeClient::connect`]; [`driver`] runs an engine,
+//! [`pair`] lets two laptops meet.
 //!
 //! ```no_run
-//! # async fn example(fragment: satchel_protocol::fragment::EncryptedFragment) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example(reader_signature: impl Fn(&[u8]) -> [u8; 64]) -> Result<(), Box<dyn std::error::Error>> {
+//! use satchel_protocol::capability::open_message;
+//! use satchel_protocol::frame::{Answer, Request, Role};
 //! use satchel_protocol::id::{MailboxId, Offset};
 //! use satchel_sync::net::EdgeClient;
 //!
 //! let fingerprint = "…64 hex digits that `satchel-edge run` prints…".parse()?;
 //! let node = EdgeClient::connect("127.0.0.1:4747".parse()?, fingerprint).await?;
-//! let mailbox = MailboxId([7; 16]);
-//! let stored = node.append(mailbox, &fragment).await?;
-//! let page = node.read(mailbox, Offset(0), 100).await?;
-//! assert_eq!(page.next, Offset(stored.offset.0 + 1));
+//! let (mailbox, role, cap_epoch) = (MailboxId([7; 16]), Role::Reader, 1);
+//! let message = open_message(&node.binding(mailbox), mailbox, role, cap_epoch);
+//! let signature = reader_signature(&message);
+//! let open = Request::Open { mailbox, role, cap_epoch, signature };
+//! assert!(matches!(node.ask(&open).await?.next().await?, Some(Answer::Opened { .. })));
+//! let follow = Request::Follow { mailbox, from: Offset(0), compact: true };
+//! let mut entries = node.ask(&follow).await?;
+//! while let Some(Answer::Entry { offset, .. }) = entries.next().await? {
+//!     println!("{offset}");
+//! }
 //! node.close().await;
 //! # Ok(()) }
 //! ```
 
+mod client;
+pub mod driver;
 mod error;
+pub mod pair;
+mod pin;
+mod wire;
+
+pub use client::{EdgeClient, NodeLimits, client_config};
 pub use error::{ConnectError, RequestError};
+pub use wire::Answers;

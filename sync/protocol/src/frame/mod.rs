@@ -163,7 +163,10 @@ impl FrameType {
         let with_ids = |rest: usize| (rest + 32, rest + 32 * MAX_IDS);
         match self {
             Self::Hello => fixed(2 + 2),
-            Self::Create => (32 + Capabilities::BYTES + 65, 32 + Capabilities::BYTES + 65 + MAX_TOKEN_BYTES),
+            Self::Create => (
+                32 + Capabilities::BYTES + 65,
+                32 + Capabilities::BYTES + 65 + MAX_TOKEN_BYTES,
+            ),
             Self::Open => fixed(16 + 1 + 4 + 64),
             Self::Append | Self::BlobPut => with_fragment(16),
             Self::Pack => (
@@ -174,7 +177,8 @@ impl FrameType {
             Self::Follow => fixed(16 + 8 + 1),
             Self::CtlAppend => (
                 16 + 4 + 1 + 4 + MIN_FRAGMENT_BYTES,
-                16 + 4 + 1
+                16 + 4
+                    + 1
                     + PolicyRotation::BYTES
                     + CapRotation::BYTES
                     + 4

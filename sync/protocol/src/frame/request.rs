@@ -10,6 +10,10 @@ use crate::id::{FragmentId, MailboxId, Offset, OffsetRange};
 ///
 /// A request that names a mailbox is denied unless this connection has opened it in a role that may.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few hundred bytes beside fragments of up to 1 MiB; boxes would be in everybody's way"
+)]
 pub enum Request {
     /// The versions that the device speaks. Must be answered before anything else is asked.
     Hello {

@@ -86,7 +86,9 @@ impl Request {
                 .put(&mailbox.0)
                 .put(&from.0.to_be_bytes())
                 .put(&[u8::from(*compact)]),
-            Self::CtlAppend { record, .. } => self.encode_ctl_append(frame(512 + record.len_bytes())),
+            Self::CtlAppend { record, .. } => {
+                self.encode_ctl_append(frame(512 + record.len_bytes()))
+            }
             Self::CtlRead { mailbox, from } => frame(20).put(&mailbox.0).put(&from.to_be_bytes()),
             Self::BlobGet {
                 mailbox,
@@ -115,9 +117,7 @@ impl Request {
                 .put(&nameplate.to_be_bytes())
                 .put(token)
                 .put(&[*index]),
-            Self::RvBurn { nameplate, token } => {
-                frame(20).put(&nameplate.to_be_bytes()).put(token)
-            }
+            Self::RvBurn { nameplate, token } => frame(20).put(&nameplate.to_be_bytes()).put(token),
             Self::Drop { mailbox, signature } => frame(80).put(&mailbox.0).put(signature),
         }
         .end()
@@ -140,9 +140,9 @@ impl Request {
             (rotation.is_some(), HAS_ROTATION),
             (policy.is_some(), HAS_POLICY),
         ];
-        let flags = parts
-            .iter()
-            .fold(0, |flags, (is_there, flag)| flags | if *is_there { *flag } else { 0 });
+        let flags = parts.iter().fold(0, |flags, (is_there, flag)| {
+            flags | if *is_there { *flag } else { 0 }
+        });
         let mut frame = frame
             .put(&mailbox.0)
             .put(&expect_index.to_be_bytes())
