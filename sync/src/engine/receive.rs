@@ -10,7 +10,7 @@ use satchel_protocol::fragment::{EncryptedFragment, FragmentKind};
 use satchel_protocol::id::{FragmentId, NodeFingerprint, Offset};
 
 use super::documents::{Documents, Incoming, Outcome};
-use super::rows::{Item, PartNote, Peer, Wait};
+use super::rows::{EdgeKey, Item, PartNote, Peer, Wait};
 use super::state::{EngineError, Place, Waiting};
 use super::store::SyncStore;
 use super::{Action, Attachments, Engine};
@@ -48,7 +48,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             let id = fragment.id();
             if let Some(mut item) = self.state.items.get(&id).cloned() {
                 if item.offset(&edge) != Some(offset) {
-                    item.offsets.insert(edge.to_string(), offset.0);
+                    item.set_offset(edge, offset);
                     self.state.set_item(id, item, &mut self.rows);
                 }
                 continue;
@@ -392,7 +392,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         if !here && inner.sequence > self.sequence_of(&inner.device, &BTreeMap::new()).0 {
             self.state.set_peer(inner.device, peer, &mut self.rows);
         }
-        let offsets = BTreeMap::from([(place.0.to_string(), place.1.0)]);
+        let offsets = BTreeMap::from([(EdgeKey(place.0), place.1.0)]);
         let item = Item {
             pack,
             device: inner.device,
@@ -405,6 +405,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 .map(|part| PartNote::new(part.key, part.encoding, &part.heads, part.len_bytes()))
                 .collect(),
             offsets,
+            lost: BTreeSet::new(),
             ranges: BTreeMap::new(),
         };
         self.state.set_item(id, item, &mut self.rows);

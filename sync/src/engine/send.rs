@@ -13,7 +13,7 @@ use satchel_protocol::id::{FragmentId, NodeFingerprint, Offset, OffsetRange};
 
 use super::documents::{Documents, Outgoing};
 use super::edge::{Asked, MAX_APPENDS, Phase};
-use super::rows::{Item, PartNote};
+use super::rows::{EdgeKey, Item, PartNote};
 use super::state::EngineError;
 use super::store::SyncStore;
 use super::{Action, Attachments, Engine, Now};
@@ -209,13 +209,14 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 .map(|part| PartNote::new(part.key, part.encoding, &part.heads, part.len_bytes()))
                 .collect(),
             offsets: BTreeMap::new(),
+            lost: BTreeSet::new(),
             ranges: BTreeMap::new(),
         };
         let edges: Vec<NodeFingerprint> = self.edges.keys().copied().collect();
         for edge in edges {
             let ranges = self.ranges_of(&edge, supersedes);
             if !ranges.is_empty() {
-                item.ranges.insert(edge.to_string(), ranges);
+                item.ranges.insert(EdgeKey(edge), ranges);
             }
         }
         for part in &inner.parts {
@@ -351,7 +352,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         for (_, _, fragment) in lacking.into_iter().take(room) {
             match self.state.fragments.get(&fragment).cloned() {
                 Some(bytes) => self.append(id, fragment, bytes),
-                None => self.share_again(fragment),
+                None => self.share_again(id, fragment),
             }
         }
     }
@@ -362,7 +363,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             return;
         };
         let request = if item.pack {
-            let ranges = item.ranges.get(&edge.to_string()).cloned();
+            let ranges = item.ranges.get(&EdgeKey(edge)).cloned();
             Request::Pack {
                 mailbox,
                 supersedes: ranges
@@ -385,11 +386,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let Some(mut item) = self.state.items.get(&id).cloned() else {
             return;
         };
-        item.offsets.insert(edge.to_string(), offset.0);
+        item.set_offset(edge, offset);
         let everywhere = self
             .edges
             .keys()
-            .all(|edge| item.offsets.contains_key(&edge.to_string()));
+            .all(|edge| item.offset(edge).is_some());
         self.state.set_item(id, item, &mut self.rows);
         if everywhere {
             self.state.drop_fragment(id, &mut self.rows);
@@ -398,10 +399,15 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     /// An edge lost what no device keeps as it was: its documents are sent again, whole.
-    fn share_again(&mut self, id: FragmentId) {
+    ///
+    /// What another device made and an edge never had is on its way from there.
+    fn share_again(&mut self, edge: NodeFingerprint, id: FragmentId) {
         let Some(item) = self.state.items.get(&id).cloned() else {
             return;
         };
+        if item.device != self.state.device.id() && !item.lost.contains(&EdgeKey(edge)) {
+            return;
+        }
         self.state.drop_item(id, &mut self.rows);
         for key in item.parts.iter().filter_map(PartNote::doc) {
             self.state.set_shared(key, Vec::new(), &mut self.rows);
@@ -417,7 +423,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 continue;
             };
             if item.offset(&edge).is_some_and(|offset| offset >= end) {
-                item.offsets.remove(&edge.to_string());
+                item.offsets.remove(&EdgeKey(edge));
+                item.lost.insert(EdgeKey(edge));
                 self.state.set_item(id, item, &mut self.rows);
             }
         }

@@ -178,7 +178,7 @@ impl World {
     /// Changes the membership and runs the world until that is done.
     pub fn change(&mut self, device: usize, change: Change) -> Result<Changed, ChangeError> {
         let ticket = self.random.next();
-        for _ in 0..20_000 {
+        for _ in 0..2_000 {
             self.deliver_any();
             self.tick();
             let is_live = self.devices[device]
@@ -190,7 +190,7 @@ impl World {
             }
         }
         self.step(device, Event::Change { ticket, change });
-        for _ in 0..20_000 {
+        for _ in 0..2_000 {
             self.deliver_any();
             let results = &mut self.devices[device].results;
             if let Some(at) = results.iter().position(|(found, _)| *found == ticket) {
@@ -198,7 +198,12 @@ impl World {
             }
             self.tick();
         }
-        panic!("a change of the membership was never answered");
+        let engine = self.devices[device].engine.as_ref().unwrap();
+        panic!(
+            "a change of the membership was never answered: {:#?} {:?}",
+            engine.status().edges,
+            self.devices[device].lines.values().map(|l| (l.requests.iter().map(|r| format!("{:.60}", format!("{:?}", r.1))).collect::<Vec<_>>(), l.answers.len(), l.follow)).collect::<Vec<_>>()
+        );
     }
 
     pub fn now(&self) -> Now {
@@ -423,7 +428,7 @@ impl World {
             }
         }
         let mut quiet = 0;
-        for _ in 0..200_000 {
+        for _ in 0..20_000 {
             if self.deliver_any() {
                 quiet = 0;
             } else {
@@ -434,6 +439,10 @@ impl World {
             if quiet > 60 {
                 return;
             }
+        }
+        for device in &self.devices {
+            let engine = device.engine.as_ref().unwrap();
+            eprintln!("{:#?} {:?}", engine.status().edges, device.lines.values().map(|l| (l.requests.iter().map(|r| format!("{:.60}", format!("{:?}", r.1))).collect::<Vec<_>>(), l.answers.len(), l.follow)).collect::<Vec<_>>());
         }
         panic!("the devices never come to rest");
     }
