@@ -13,7 +13,7 @@ use satchel_protocol::id::{FragmentId, NodeFingerprint, Offset};
 use satchel_protocol::link::NodeLink;
 
 use super::documents::Documents;
-use super::rows::{Connection, EdgeRow};
+use super::rows::{Connection, EdgeRow, Wait};
 use super::state::EngineError;
 use super::store::SyncStore;
 use super::{Action, Attachments, Engine, RequestId};
@@ -240,7 +240,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             self.state.record_connection(connection, &mut self.rows);
         }
         self.attach.connection_lost();
-        self.changes.connection_lost();
+        self.changes.connection_lost(&id);
         self.actions.push(Action::StatusChanged);
     }
 
@@ -425,6 +425,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         }
         edge.forget_connection();
         self.attach.connection_lost();
+        self.changes.connection_lost(&id);
         self.open_mailbox(id, None);
     }
 
@@ -598,6 +599,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             edge.phase = Phase::Live;
             edge.tried_to_make = false;
             self.actions.push(Action::StatusChanged);
+            // What waited when the last process ended may fit what it had taken in.
+            self.retry_waiting(id, &[Wait::Gap, Wait::Keys, Wait::Membership])?;
         }
         Ok(())
     }

@@ -78,15 +78,15 @@ type Gathered = (u32, EncryptedFragment, Option<EncryptedFragment>);
 #[derive(Default)]
 pub(super) struct Wishes {
     queue: VecDeque<(u64, Change)>,
-    proposed: Option<(u64, Change, ControlDraft)>,
+    proposed: Option<(u64, Change, (NodeFingerprint, ControlDraft))>,
     records: BTreeMap<NodeFingerprint, Vec<Gathered>>,
 }
 
 impl Wishes {
     /// What was on its way may have arrived or not: it is proposed again, and refused where it is in force already.
-    pub(super) fn connection_lost(&mut self) {
-        self.records.clear();
-        if let Some((ticket, change, _)) = self.proposed.take() {
+    pub(super) fn connection_lost(&mut self, edge: &NodeFingerprint) {
+        self.records.remove(edge);
+        if let Some((ticket, change, _)) = self.proposed.take_if(|(.., draft)| draft.0 == *edge) {
             self.queue.push_front((ticket, change));
         }
     }
@@ -133,7 +133,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         match proposed {
             Ok(draft) => {
                 let request = self.change_request(&draft);
-                self.changes.proposed = Some((ticket, change, draft));
+                self.changes.proposed = Some((ticket, change, (home, draft)));
                 self.ask(home, request, Asked::Change);
             }
             Err(error) => {
@@ -239,7 +239,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         id: NodeFingerprint,
         index: u32,
     ) -> Result<(), EngineError> {
-        let Some((ticket, _, draft)) = self.changes.proposed.take() else {
+        let Some((ticket, _, (_, draft))) = self.changes.proposed.take() else {
             return Ok(());
         };
         let record = (index, draft.record, draft.previous_epoch);
