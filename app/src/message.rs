@@ -10,10 +10,15 @@ use serde::{Deserialize, Serialize};
 
 mod failure;
 mod import;
+mod sync;
 mod workspace;
 
 pub use failure::{Failure, FailureKind};
 pub use import::{FileOutcome, FileReport, ImportReport};
+pub use sync::{
+    Connection, DeviceStatus, EdgePhase, EdgeStatus, Missing, PairingEvent, Picture, Role, SyncCommand,
+    SyncReport, SyncState, Warning,
+};
 pub use workspace::{WorkspaceCommand, WorkspaceReport, WorkspaceSummary};
 
 use crate::config::Settings;
@@ -111,6 +116,8 @@ pub enum Command {
     },
     /// List, make, rename, remove workspaces, or switch between them.
     Workspace(WorkspaceCommand),
+    /// Share the open workspace with other laptops, or join one.
+    Sync(SyncCommand),
     /// Check everything Satchel depends on.
     Doctor,
     /// How much is imported, indexed and embedded.
@@ -143,6 +150,18 @@ pub enum Event {
     Passages(Vec<Citation>),
     /// The next piece of the answer.
     Answer(String),
+    /// News of [`SyncCommand::BeginPairing`] and [`SyncCommand::ApprovePairing`].
+    Pairing(PairingEvent),
+    /// How the workspace stands with the other laptops, of [`SyncCommand::Watch`] and [`SyncCommand::Now`].
+    Sync(Box<SyncReport>),
+    /// Something arrived from other laptops, of [`SyncCommand::Watch`]: lists of documents or chats that are shown
+    /// should be fetched anew.
+    Arrived {
+        /// Documents that are new, changed or removed.
+        documents: usize,
+        /// Chats that are new, changed or removed.
+        chats: usize,
+    },
     /// The command ended well.
     Reply(Box<Reply>),
     /// The command ended badly.
@@ -180,6 +199,8 @@ pub enum Stage {
     Prompt,
     /// Copying or converting a model file; counts bytes.
     Model,
+    /// Receiving what other laptops have; counts entries.
+    Receiving,
 }
 
 impl Stage {
@@ -194,6 +215,7 @@ impl Stage {
             Self::Loading => "Loading the model",
             Self::Prompt => "Reading the passages",
             Self::Model => "Preparing the model file",
+            Self::Receiving => "Receiving from the other laptops",
         }
     }
 }
@@ -279,6 +301,10 @@ pub enum Reply {
     Workspaces(Vec<WorkspaceSummary>),
     /// Of the other commands about workspaces.
     Workspace(WorkspaceReport),
+    /// Of [`SyncCommand::Status`] and others.
+    Sync(Box<SyncReport>),
+    /// Of [`SyncCommand::Devices`] and what changes them, this laptop first.
+    Devices(Vec<DeviceStatus>),
     /// Of [`Command::Doctor`].
     Doctor(Vec<Finding>),
     /// Of [`Command::Status`].

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use satchel_protocol::link::NodeLink;
+pub use satchel_protocol::link::NodeLink;
 
 use crate::engine::{Engine, EngineError, Founding, Now, StoreError, SyncStore};
 use crate::engine::{control_row, first_rows};

@@ -277,6 +277,7 @@ async fn carry_out(
         Command::Workspace(command) => {
             workspaces::carry_out(&shared.workspaces, command, emitter).await
         }
+        Command::Sync(_) => Err(Failure::general("sharing is being built")),
         Command::Doctor => tokio::select! {
             findings = doctor::examine(shared) => Ok(Reply::Doctor(findings)),
             () = emitter.cancelled() => Err(Failure::new(FailureKind::Cancelled, "Stopped.")),

@@ -132,6 +132,7 @@ impl Printer {
             Reply::Models(models) => self.models(models),
             Reply::Workspaces(workspaces) => self.workspaces(workspaces),
             Reply::Workspace(report) => self.message(&clean(&report.done)),
+            Reply::Sync(_) | Reply::Devices(_) => {}
             Reply::Doctor(findings) => self.findings(findings),
             Reply::Status(status) => self.status(status),
             Reply::Done(text) => self.message(text),
@@ -152,6 +153,8 @@ impl Printer {
             Reply::Models(value) => write_json(value),
             Reply::Workspaces(value) => write_json(value),
             Reply::Workspace(value) => write_json(value),
+            Reply::Sync(value) => write_json(value),
+            Reply::Devices(value) => write_json(value),
             Reply::Doctor(value) => write_json(value),
             Reply::Status(value) => write_json(value),
             Reply::Done(text) => write_json(&serde_json::json!({ "done": text })),

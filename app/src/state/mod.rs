@@ -342,6 +342,8 @@ impl SessionState {
                 self.library.file(report);
                 Vec::new()
             }
+            // Shown once the window draws other laptops.
+            Event::Pairing(_) | Event::Sync(_) | Event::Arrived { .. } => Vec::new(),
             Event::Reply(reply) => {
                 self.jobs.remove(&id);
                 self.finish(id, purpose, *reply)
@@ -425,7 +427,7 @@ impl SessionState {
                 .map(Wish::refresh)
                 .into();
             }
-            Reply::Passage(_) => {}
+            Reply::Passage(_) | Reply::Sync(_) | Reply::Devices(_) => {}
         }
         Vec::new()
     }

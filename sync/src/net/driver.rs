@@ -23,8 +23,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// After the disk refused, the engine is opened anew after so long.
 pub const REOPEN_AFTER: Duration = Duration::from_secs(20);
 
-/// What whoever runs an engine may ask of it while it runs.
-pub type Work = Box<dyn FnOnce(&mut WorkspaceEngine) + Send>;
+/// What whoever runs an engine may ask of it while it runs. The events that it gives are taken in next, and what they
+/// lead to is performed and reported like everything else.
+pub type Work = Box<dyn FnOnce(&mut WorkspaceEngine) -> Vec<Event> + Send>;
 
 /// The clocks now. Monotonic time counts from the first call in this process.
 #[must_use]
@@ -103,13 +104,13 @@ type Stepped = (Vec<Action>, Option<u64>);
 
 fn step(
     engine: &Mutex<WorkspaceEngine>,
-    events: Vec<Event>,
+    mut events: Vec<Event>,
     jobs: Vec<Work>,
     report: &(impl Fn(&WorkspaceEngine, Vec<Action>) + Send + Sync),
 ) -> Result<Stepped, crate::engine::EngineError> {
     let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
     for job in jobs {
-        job(&mut engine);
+        events.extend(job(&mut engine));
     }
     let (mut outside, mut inside) = (Vec::new(), Vec::new());
     for event in events {
