@@ -235,7 +235,7 @@ impl Workspace {
     /// Loads a document, compares it with its entry, and hands it to `work`.
     ///
     /// The document that was used last is kept, since citations of one document come together.
-    fn with_document<T>(
+    pub(super) fn with_document<T>(
         &self,
         id: DocumentId,
         work: impl FnOnce(&TextDocument) -> Result<T, AnchorError>,
