@@ -464,6 +464,9 @@ pub struct DocumentSummary {
     pub title: String,
     /// Source file.
     pub path: Option<String>,
+    /// The source file is another laptop's: the same path here is another file, or none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
     /// Media type of the original.
     pub media_type: String,
     /// Bytes of text.

@@ -121,6 +121,19 @@ impl Embeddings {
         slots: &[u32],
         query: &[f32],
     ) -> Result<Vec<f32>, Fault> {
+        let vectors = self.vectors(dataset, slots).await?;
+        Ok(vectors
+            .chunks_exact(self.dim)
+            .map(|vector| dot(vector, query).clamp(-1.0, 1.0))
+            .collect())
+    }
+
+    /// Returns the stored vectors of some slots, one behind the other.
+    pub(crate) async fn vectors(
+        &self,
+        dataset: &Arc<Dataset>,
+        slots: &[u32],
+    ) -> Result<Vec<f32>, Fault> {
         if slots.is_empty() {
             return Ok(Vec::new());
         }
@@ -135,10 +148,7 @@ impl Embeddings {
         if batch.num_rows() != slots.len() {
             return Err(Fault::damage("embeddings are missing"));
         }
-        Ok(vectors
-            .chunks_exact(self.dim)
-            .map(|vector| dot(vector, query).clamp(-1.0, 1.0))
-            .collect())
+        Ok(vectors.to_vec())
     }
 }
 

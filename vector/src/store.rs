@@ -227,6 +227,20 @@ impl VectorStore {
         }
     }
 
+    /// Returns the embeddings of some texts by the embedder in use, as far as there are any: each of length 1.
+    pub async fn embeddings(
+        &self,
+        texts: &[ChunkHash],
+    ) -> Result<HashMap<ChunkHash, Vec<f32>>, StoreError> {
+        let mut snapshot = self.snapshot();
+        loop {
+            let read = guarded(stored_embeddings(&snapshot, texts)).await;
+            if let Some(found) = self.after_read(&mut snapshot, read).await? {
+                return Ok(found);
+            }
+        }
+    }
+
     /// Stores embeddings of texts from [`Self::pending_embeddings`], in one commit. Each is scaled to
     /// length 1; what is stored already is skipped.
     ///
@@ -527,6 +541,26 @@ async fn pending(snapshot: &Snapshot, limit: usize) -> Result<Vec<PendingEmbeddi
         .collect();
     pending.sort_by_key(|pending| pending.text.len());
     Ok(pending)
+}
+
+async fn stored_embeddings(
+    snapshot: &Snapshot,
+    texts: &[ChunkHash],
+) -> Result<HashMap<ChunkHash, Vec<f32>>, Fault> {
+    let Some(view) = &snapshot.embeddings else {
+        return Ok(HashMap::new());
+    };
+    let resident = view.resident().await?;
+    let (mut hashes, mut slots) = (Vec::new(), Vec::new());
+    for hash in texts {
+        if let Some(slot) = resident.slot(*hash) {
+            hashes.push(*hash);
+            slots.push(slot);
+        }
+    }
+    let vectors = resident.vectors(&view.dataset, &slots).await?;
+    let vectors = vectors.chunks_exact(view.key.dim).map(<[f32]>::to_vec);
+    Ok(hashes.into_iter().zip(vectors).collect())
 }
 
 /// Checks embeddings and scales each to length 1.

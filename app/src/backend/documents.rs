@@ -37,17 +37,23 @@ pub async fn list(shared: &Arc<Shared>) -> Result<Vec<DocumentSummary>, Failure>
         .workspace
         .documents()
         .into_iter()
-        .map(|entry| summary(entry, &indexed))
+        .map(|entry| summary(shared, entry, &indexed))
         .collect();
     documents.sort_by(|a, b| (&a.path, &a.title).cmp(&(&b.path, &b.title)));
     Ok(documents)
 }
 
-fn summary(entry: DocumentEntry, indexed: &HashMap<SourceId, String>) -> DocumentSummary {
+fn summary(
+    shared: &Shared,
+    entry: DocumentEntry,
+    indexed: &HashMap<SourceId, String>,
+) -> DocumentSummary {
+    let elsewhere = entry.path.is_some() && shared.workspace.local_path(&entry).is_none();
     DocumentSummary {
         indexed: indexed.get(&indexing::source_of(&entry)) == Some(&entry.version),
         id: entry.id.to_string(),
         title: entry.title,
+        elsewhere,
         path: entry.path,
         media_type: entry.media_type,
         text_bytes: entry.text_bytes,
@@ -167,7 +173,7 @@ pub async fn read(shared: &Arc<Shared>, text: &str) -> Result<DocumentText, Fail
         .map(|place| page_of(&text, place.start));
     Ok(DocumentText {
         is_markdown: entry.kind == TextKind::Markdown,
-        document: summary(entry, &indexed),
+        document: summary(shared, entry, &indexed),
         text,
         place,
         page,

@@ -6,7 +6,10 @@ use std::path::Path;
 
 use satchel_inference::EngineError;
 use satchel_models::store::{ImportError, StoreError as ModelStoreError};
+use satchel_sync::engine::ChangeError;
 use satchel_sync::keys::KeyError;
+use satchel_sync::net::pair::PairError;
+use satchel_sync::share::ShareError;
 use satchel_sync::workspace::{OpenError, SaveError};
 use satchel_vector::{OpenReport, StoreError};
 
@@ -106,6 +109,40 @@ pub fn of_write(path: &Path, error: &std::io::Error) -> Failure {
     };
     let message = format!("cannot write {}: {error}", path.display());
     Failure::new(kind, message).with_hint(hint)
+}
+
+/// A workspace that cannot be shared or joined.
+#[must_use]
+pub fn of_share(error: &ShareError) -> Failure {
+    let kind = match error {
+        ShareError::Open(error) => return of_open(error),
+        ShareError::Already | ShareError::Here | ShareError::Control(_) => FailureKind::Usage,
+        _ if is_no_space(error) => FailureKind::NoSpace,
+        _ => FailureKind::General,
+    };
+    Failure::new(kind, words(error))
+}
+
+/// A change of the members that was not made.
+#[must_use]
+pub fn of_change(error: &ChangeError) -> Failure {
+    match error {
+        ChangeError::Offline { .. } => Failure::new(FailureKind::Offline, words(error))
+            .with_hint("`satchel sync status` says how the connection stands."),
+        ChangeError::NotAllowed(_) => Failure::new(FailureKind::Usage, words(error)),
+        _ => Failure::general(words(error)),
+    }
+}
+
+/// Two laptops that did not become a pair.
+#[must_use]
+pub fn of_pairing(error: &PairError) -> Failure {
+    match error {
+        PairError::NotReached(_) => Failure::new(FailureKind::Offline, words(error))
+            .with_hint("Check the link, that the edge node runs, and that this network lets UDP pass."),
+        PairError::NoSuchCode => Failure::new(FailureKind::NotFound, words(error)),
+        _ => Failure::general(words(error)),
+    }
 }
 
 /// A mistake of ours that ended a piece of work.

@@ -183,9 +183,10 @@ impl<'a> Run<'a> {
     /// Sets aside the files whose size and time are those of the last import.
     async fn plan(&mut self, scan: &Scan) -> Vec<(FoundFile, Option<DocumentId>)> {
         let by_path: HashMap<String, DocumentEntry> = {
-            let documents = self.shared.workspace.documents().into_iter();
+            let workspace = &self.shared.workspace;
+            let documents = workspace.documents().into_iter();
             documents
-                .filter_map(|entry| Some((entry.path.clone()?, entry)))
+                .filter_map(|entry| Some((workspace.local_path(&entry)?.to_owned(), entry)))
                 .collect()
         };
         let mut to_read = Vec::new();
@@ -362,9 +363,10 @@ impl<'a> Run<'a> {
         }
         let found: HashSet<&Path> = scan.files.iter().map(|file| file.path.as_path()).collect();
         let gone: Vec<(DocumentId, PathBuf)> = {
-            let documents = self.shared.workspace.documents().into_iter();
+            let workspace = &self.shared.workspace;
+            let documents = workspace.documents().into_iter();
             documents
-                .filter_map(|entry| Some((entry.id, PathBuf::from(entry.path?))))
+                .filter_map(|entry| Some((entry.id, PathBuf::from(workspace.local_path(&entry)?))))
                 .filter(|(_, path)| scan.folders.iter().any(|folder| path.starts_with(folder)))
                 .filter(|(_, path)| !found.contains(path.as_path()) && is_gone(path))
                 .collect()
@@ -542,9 +544,9 @@ fn known_bytes(
         // This path held another document before: its text becomes this one, so both keep their history.
         return None;
     }
-    let moved = entry
-        .path
-        .as_deref()
+    let moved = shared
+        .workspace
+        .local_path(&entry)
         .is_some_and(|path| is_gone(Path::new(path)));
     Some(if moved {
         ReadOutcome::Touched {
@@ -565,7 +567,7 @@ fn known_but_gone(shared: &Shared, scan: &mut Scan) {
     let documents = shared.workspace.documents();
     let known: HashSet<&Path> = documents
         .iter()
-        .filter_map(|entry| entry.path.as_deref().map(Path::new))
+        .filter_map(|entry| shared.workspace.local_path(entry).map(Path::new))
         .collect();
     let (gone, unreadable) = std::mem::take(&mut scan.unreadable)
         .into_iter()

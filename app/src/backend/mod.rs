@@ -29,6 +29,7 @@ pub mod runtime;
 pub mod sample;
 pub mod scan;
 pub mod socket;
+pub mod sync;
 pub mod unlock;
 pub mod words;
 pub mod workspaces;
@@ -39,6 +40,7 @@ use crate::parse::{ParsePool, WorkerProgram};
 use jobs::{Emitter, EventStream};
 use model_host::ModelHost;
 use preferences::Preferences;
+use sync::SyncHost;
 use workspaces::{WorkspaceChoice, Workspaces};
 
 /// An open workspace with everything that works on it. Cloning shares it.
@@ -46,6 +48,7 @@ use workspaces::{WorkspaceChoice, Workspaces};
 pub struct Backend {
     shared: Arc<Shared>,
     busy: Arc<watch::Sender<usize>>,
+    follower: Arc<sync::Follower>,
 }
 
 /// What the parts of the backend work on.
@@ -69,6 +72,8 @@ pub struct Shared {
     pub models: Arc<ModelHost>,
     /// Workers that read files.
     pub parse: ParsePool,
+    /// Keeps the workspace equal with other laptops.
+    pub sync: SyncHost,
     /// Words for the user from opening: recovered data, a rebuilt index, a plain key file.
     pub opening_notices: Vec<String>,
 }
@@ -134,6 +139,14 @@ impl Backend {
         let workers = parse_workers(&settings);
         let settings = Arc::new(Preferences::new(settings, dirs.config_file.clone()));
         let models = Arc::new(ModelHost::open(&dirs, Arc::clone(&settings))?);
+        // Before anything is written: what is written into a shared workspace is written as this laptop.
+        let (sync, engine) = {
+            let (workspace, settings) = (Arc::clone(&workspace), Arc::clone(&settings));
+            tokio::task::spawn_blocking(move || SyncHost::open(workspace, settings))
+                .await
+                .map_err(failure::of_panic)?
+        };
+        sync.start(engine);
         let parse = ParsePool::new(
             WorkerProgram {
                 program: dirs.program.clone(),
@@ -151,10 +164,13 @@ impl Backend {
             index_writer: tokio::sync::Mutex::new(()),
             models,
             parse,
+            sync,
             opening_notices: notices,
         };
+        let shared = Arc::new(shared);
         Ok(Self {
-            shared: Arc::new(shared),
+            follower: Arc::new(sync::follow_arrivals(&shared)),
+            shared,
             busy: Arc::new(watch::Sender::new(0)),
         })
     }
@@ -189,6 +205,8 @@ impl Backend {
     /// Ends the workers and leaves the index compact where it was written to. Waits for running commands first.
     pub async fn close(self) {
         self.idle().await;
+        self.shared.sync.close().await;
+        self.follower.close().await;
         self.shared.models.unload().await;
         // Held elsewhere only by a connection of another process that is just ending: then the next one tidies.
         if let Some(shared) = Arc::into_inner(self.shared)
@@ -277,7 +295,7 @@ async fn carry_out(
         Command::Workspace(command) => {
             workspaces::carry_out(&shared.workspaces, command, emitter).await
         }
-        Command::Sync(_) => Err(Failure::general("sharing is being built")),
+        Command::Sync(command) => sync::carry_out(shared, command, emitter).await,
         Command::Doctor => tokio::select! {
             findings = doctor::examine(shared) => Ok(Reply::Doctor(findings)),
             () = emitter.cancelled() => Err(Failure::new(FailureKind::Cancelled, "Stopped.")),

@@ -87,5 +87,8 @@ pub async fn change(
         // Another embedder has other embeddings; the next search or import finds out which are missing.
         shared.index_is_current.store(false, Ordering::Release);
     }
+    if before.offline != after.offline {
+        shared.sync.settings_changed();
+    }
     Ok(shared.settings.report())
 }

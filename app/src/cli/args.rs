@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::message::SearchMode;
+use crate::message::{Role, SearchMode};
 
 /// Ask your own documents. Everything stays on this machine.
 #[derive(Debug, Parser)]
@@ -46,7 +46,7 @@ pub(crate) struct Global {
     /// Print JSON on stdout
     #[arg(long, global = true)]
     pub json: bool,
-    /// Never open a network connection (today nothing does)
+    /// Never open a network connection
     #[arg(long, global = true)]
     pub offline: bool,
     /// Say less: only errors
@@ -150,6 +150,25 @@ pub(crate) enum CliCommand {
         /// What to do with them; without it they are listed
         #[command(subcommand)]
         action: Option<WorkspaceAction>,
+    },
+    /// Keep this workspace equal on several laptops
+    #[command(
+        after_help = "An edge node, which you or somebody you choose runs (`satchel-edge run`), passes encrypted changes on; it can\n\
+        read none of them. On the first laptop: satchel sync share LINK. On the next one: satchel devices pair LINK."
+    )]
+    Sync {
+        /// What to do; without it the status is printed
+        #[command(subcommand)]
+        action: Option<SyncAction>,
+    },
+    /// The laptops of this workspace: let one in, list, rename or remove them
+    #[command(
+        after_help = "A DEVICE is what a laptop is called, its id, or the first digits of it."
+    )]
+    Devices {
+        /// What to do with them; without it they are listed
+        #[command(subcommand)]
+        action: Option<DevicesAction>,
     },
     /// Say what is imported and searchable, and which files could not be read
     Status,
@@ -255,6 +274,112 @@ pub(crate) enum WorkspaceAction {
         #[arg(long)]
         yes: bool,
     },
+    /// List the members of this workspace: their laptops, and what these may do
+    Members,
+    /// Say what a laptop may do
+    Role {
+        /// Which one: what it is called, its id, or the first digits of it
+        device: String,
+        /// What it may do
+        #[arg(value_enum)]
+        role: RoleName,
+    },
+}
+
+/// What to do with other laptops.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SyncAction {
+    /// Make the workspace one that other laptops can join
+    Share {
+        /// The link that the edge node printed when it was started
+        link: String,
+        /// What this laptop is called; the name of the machine, if left out
+        #[arg(long, value_name = "NAME")]
+        label: Option<String>,
+        /// Who uses it; the name of the account, if left out
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// What the operator of the edge node gave you, if it asks for that
+        #[arg(long, value_name = "TOKEN")]
+        invitation: Option<String>,
+    },
+    /// Say how it stands: laptops, connections, what waits
+    Status,
+    /// Send and receive everything now, or say why not
+    Now {
+        /// Seconds to try
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+        timeout: u32,
+    },
+    /// Stay connected until Ctrl-C, and print changes of the status
+    Run,
+    /// Print every connection that was made or tried
+    Ledger,
+}
+
+/// What to do with the laptops of a workspace.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DevicesAction {
+    /// List them
+    List,
+    /// On a new laptop: show a code, and join the workspace of the laptop that types it
+    Pair {
+        /// The link of the edge node, the same as on the other laptop
+        link: String,
+        /// What this laptop is called; the name of the machine, if left out
+        #[arg(long, value_name = "NAME")]
+        label: Option<String>,
+        /// Who uses it; the name of the account, if left out
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
+    /// Let the laptop in that shows this code
+    Approve {
+        /// What the new laptop shows
+        code: String,
+        /// What it may do
+        #[arg(long, value_enum, default_value_t = RoleName::Writer)]
+        role: RoleName,
+        /// Do not ask; nobody compares the pictures
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Call one something else
+    Rename {
+        /// Which one
+        device: String,
+        /// What to call it
+        name: String,
+    },
+    /// Remove one: it gets nothing more; what it has, it keeps
+    Remove {
+        /// Which one
+        device: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// What a laptop may do.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RoleName {
+    /// Reads, writes, and says who is a member
+    Owner,
+    /// Reads and writes documents and chats
+    Writer,
+    /// Reads
+    Reader,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Owner => Self::Owner,
+            RoleName::Writer => Self::Writer,
+            RoleName::Reader => Self::Reader,
+        }
+    }
 }
 
 /// What to do with the key.

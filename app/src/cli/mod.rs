@@ -16,6 +16,7 @@ mod passphrase;
 mod print;
 mod progress;
 mod sample;
+mod sync;
 mod workspace;
 
 use crate::backend::connect::{self, Connection};
@@ -25,8 +26,8 @@ use crate::backend::unlock::{NewKey, Unlock};
 use crate::backend::workspaces::WorkspaceChoice;
 use crate::backend::{failure, jobs, runtime};
 use crate::config::{DataDirs, Settings};
-use crate::message::{Command, Event, Failure, FailureKind, Reply};
-use args::{Cli, CliCommand, DocumentsAction, Global, ModelsAction, WorkerKind, WorkspaceAction};
+use crate::message::{Command, Event, Failure, FailureKind, Reply, SyncCommand};
+use args::{Cli, CliCommand, DevicesAction, DocumentsAction, Global, ModelsAction, WorkerKind, WorkspaceAction};
 use print::Printer;
 use progress::ProgressLine;
 
@@ -100,6 +101,12 @@ fn start(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
             // Ends the runtime by dropping it: a copy that was stopped clears up behind itself.
             return runtime.block_on(about_models(&dirs, &settings, models, printer));
         }
+        CliCommand::Workspace {
+            action: Some(WorkspaceAction::Members | WorkspaceAction::Role { .. }),
+        } => runtime.block_on(about_documents(&dirs, settings, which, command, printer)),
+        CliCommand::Devices {
+            action: Some(DevicesAction::Pair { link, label, user }),
+        } => runtime.block_on(sync::pair(&dirs, &settings, link, label, user, printer)),
         CliCommand::Workspace { action } => {
             let action = action.unwrap_or(WorkspaceAction::List);
             runtime.block_on(workspace::run(action, &dirs, printer))
@@ -183,6 +190,17 @@ async fn carry_out(
         } => Command::RenameThread { thread, title },
         CliCommand::Chat { chat, .. } => return chat::run(connection, printer, chat).await,
         CliCommand::Try => return sample::run(connection, printer).await,
+        CliCommand::Sync { action } => return sync::run(connection, printer, action).await,
+        CliCommand::Devices { action } => return sync::devices(connection, printer, action).await,
+        CliCommand::Workspace {
+            action: Some(WorkspaceAction::Role { device, role }),
+        } => Command::Sync(SyncCommand::SetRole {
+            device,
+            role: role.into(),
+        }),
+        CliCommand::Workspace {
+            action: Some(WorkspaceAction::Members),
+        } => Command::Sync(SyncCommand::Devices),
         other => backend_command(other)?,
     };
     let reply = perform(connection, command, printer).await?;
@@ -244,6 +262,8 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
         | CliCommand::Paths
         | CliCommand::Key { .. }
         | CliCommand::Try
+        | CliCommand::Sync { .. }
+        | CliCommand::Devices { .. }
         | CliCommand::Workspace { .. }
         | CliCommand::Completions { .. }
         | CliCommand::Worker { .. } => unreachable!("handled before the backend is reached"),
@@ -277,6 +297,8 @@ async fn follow(mut events: jobs::EventStream, printer: &Printer) -> Result<Repl
         };
         match event {
             Some(Event::Progress(step)) => progress.show(&step),
+            // Said at the end, and by the commands that are about it.
+            Some(Event::Sync(_) | Event::Arrived { .. }) => {}
             Some(Event::Reply(reply)) => {
                 progress.clear();
                 return Ok(*reply);

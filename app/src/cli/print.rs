@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 mod lists;
+mod sync;
 
 use super::args::Global;
 use crate::message::{
@@ -104,6 +105,7 @@ impl Printer {
                 }
                 _ => {}
             },
+            Event::Pairing(news) => self.pairing(news),
             Event::Passages(passages) if !self.json && !self.quiet => self.passages(passages),
             Event::Answer(piece) if !self.json => {
                 self.streamed.set(true);
@@ -132,7 +134,8 @@ impl Printer {
             Reply::Models(models) => self.models(models),
             Reply::Workspaces(workspaces) => self.workspaces(workspaces),
             Reply::Workspace(report) => self.message(&clean(&report.done)),
-            Reply::Sync(_) | Reply::Devices(_) => {}
+            Reply::Sync(report) => self.sync(report),
+            Reply::Devices(devices) => self.devices(devices),
             Reply::Doctor(findings) => self.findings(findings),
             Reply::Status(status) => self.status(status),
             Reply::Done(text) => self.message(text),

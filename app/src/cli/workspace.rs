@@ -42,6 +42,9 @@ pub(crate) async fn run(
             workspace: name,
             name: new_name,
         },
+        WorkspaceAction::Members | WorkspaceAction::Role { .. } => {
+            unreachable!("they are about the documents of one workspace")
+        }
         WorkspaceAction::Remove { name, yes: true } => WorkspaceCommand::Remove { workspace: name },
         WorkspaceAction::Remove { name, yes: false } => WorkspaceCommand::Remove {
             workspace: desk.confirmed(&name).await?,
@@ -116,7 +119,8 @@ fn question(wanted: &WorkspaceSummary) -> String {
     )
 }
 
-async fn answer() -> Result<String, Failure> {
+/// A line from the terminal. Ctrl-C ends the program.
+pub(super) async fn answer() -> Result<String, Failure> {
     let reading = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         // Without an answer nothing is removed.
@@ -125,6 +129,6 @@ async fn answer() -> Result<String, Failure> {
     });
     tokio::select! {
         line = reading => Ok(line.unwrap_or_default()),
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(FailureKind::Cancelled, "Stopped. Nothing was removed.")),
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(FailureKind::Cancelled, "Stopped. Nothing was changed.")),
     }
 }

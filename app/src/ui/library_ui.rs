@@ -99,6 +99,8 @@ fn refresh(window: &mut Window) {
     let documents = &window.state.library.documents;
     let paths = documents
         .iter()
+        // The same path here is another file than the one of the other laptop.
+        .filter(|document| !document.elsewhere)
         .filter_map(|document| document.path.as_deref().map(std::path::PathBuf::from))
         .collect();
     window.import_as("Looking for changes", paths);

@@ -53,6 +53,14 @@ impl Workspace {
             .map(|document| document.entry.clone())
     }
 
+    /// Where the file of a document lies on this device. `None` where it has none, or where it is another device's: the
+    /// same path here is another file.
+    #[must_use]
+    pub fn local_path<'a>(&self, entry: &'a DocumentEntry) -> Option<&'a str> {
+        let is_elsewhere = self.device().is_some() && entry.origin.is_some_and(|origin| self.device() != Some(origin));
+        entry.path.as_deref().filter(|_| !is_elsewhere)
+    }
+
     /// The document whose original has these bytes, if there is one: recognises duplicates.
     #[must_use]
     pub fn find_original(&self, content: &ContentHash) -> Option<DocumentId> {

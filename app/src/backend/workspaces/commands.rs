@@ -5,8 +5,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use satchel_sync::WorkspaceId;
+use satchel_sync::member::{DeviceKeys, Welcome};
+use satchel_sync::share;
 use satchel_sync::workspace::{OpenError, Workspace};
 
 use super::names::{checked_name, refuse_taken};
@@ -148,6 +151,33 @@ impl Workspaces {
         self.report(id, format!("Made the workspace “{name}”."))
     }
 
+    /// Makes the workspace that another laptop has let this one into, and notes it as the current one.
+    /// Returns words for the user besides.
+    ///
+    /// # Errors
+    /// When it is here already, the key cannot be had, or the disk refuses.
+    pub fn join(
+        &self,
+        device: &DeviceKeys,
+        welcome: &Welcome,
+    ) -> Result<(Arc<Workspace>, Vec<String>), Failure> {
+        let mut notices = Vec::new();
+        let key = self.prepare(&mut notices)?;
+        let _changing = self.changing()?;
+        let joined = share::join(&self.dirs.workspaces(), key, device, welcome)
+            .map_err(|error| failure::of_share(&error))?;
+        self.note(joined.id())?;
+        Ok((joined, notices))
+    }
+
+    /// What became of a workspace that was joined.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn joined(&self, id: WorkspaceId, done: String) -> Result<WorkspaceReport, Failure> {
+        self.report(id, done)
+    }
+
     fn switch(&self, wanted: &str) -> Result<WorkspaceReport, Failure> {
         let known = self.known()?;
         let found = resolve(&known, Known::name_and_id, wanted)?;
@@ -180,6 +210,10 @@ impl Workspaces {
                     opened => opened.map_err(|error| failure::of_open(&error))?,
                 };
                 notices.extend(report.words());
+                let opened = Arc::new(opened);
+                // What is written into a shared workspace is written as this laptop.
+                share::open_engine(&opened, satchel_sync::net::driver::now())
+                    .map_err(|error| Failure::general(failure::words(&error)))?;
                 opened.rename(&name)?;
             }
         }
