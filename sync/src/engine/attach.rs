@@ -328,7 +328,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 } else {
                     FragmentKind::Entry
                 };
-                self.make_item(kind, vec![part], &[])?;
+                self.make_item(kind, vec![part], None)?;
             }
         }
         self.actions.push(Action::StatusChanged);

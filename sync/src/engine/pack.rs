@@ -165,12 +165,15 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             .collect();
         superseded.extend(self.dead_packs(&bases));
         superseded.truncate(MAX_SUPERSEDES);
+        if superseded.is_empty() {
+            return Ok(());
+        }
         let last = packs.len() - 1;
         for (number, parts) in packs.into_iter().enumerate() {
             // Only the last one stands for the entries: before it not everything is there.
-            let superseded = if number == last { &superseded[..] } else { &[] };
-            if !parts.is_empty() || !superseded.is_empty() {
-                self.make_item(FragmentKind::Pack, parts, superseded)?;
+            let stands_for = (number == last).then_some(&superseded[..]);
+            if !parts.is_empty() || number == last {
+                self.make_item(FragmentKind::Pack, parts, stands_for)?;
             }
         }
         Ok(())

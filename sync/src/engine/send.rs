@@ -36,6 +36,8 @@ pub(super) struct Sending {
     dirty: BTreeMap<DocKey, Option<Vec<ChangeHash>>>,
     since_ms: Option<u64>,
     gather_ms: u64,
+    /// An edge lost entries: once their documents are there again, that stands for all that was lost.
+    again: bool,
 }
 
 impl Sending {
@@ -129,14 +131,14 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 continue;
             }
             if bytes + outgoing.bytes.len() > MAX_BODY_BYTES {
-                self.make_item(FragmentKind::Entry, std::mem::take(&mut parts), &[])?;
+                self.make_item(FragmentKind::Entry, std::mem::take(&mut parts), None)?;
                 bytes = 0;
             }
             bytes += outgoing.bytes.len();
             parts.push(part_of(key, Encoding::Changes, outgoing));
         }
         if !parts.is_empty() {
-            self.make_item(FragmentKind::Entry, parts, &[])?;
+            self.make_item(FragmentKind::Entry, parts, None)?;
         }
         Ok(())
     }
@@ -157,28 +159,34 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             let is_index = *key == DocKey::INDEX;
             bytes += outgoing.bytes.len();
             if bytes > MAX_BODY_BYTES {
-                self.make_item(FragmentKind::Pack, std::mem::take(&mut parts), &[])?;
+                self.make_item(FragmentKind::Pack, std::mem::take(&mut parts), None)?;
                 bytes = outgoing.bytes.len();
             }
             parts.push(part_of(*key, Encoding::Save, outgoing));
             if is_index {
-                self.make_item(FragmentKind::Pack, std::mem::take(&mut parts), &[])?;
+                self.make_item(FragmentKind::Pack, std::mem::take(&mut parts), None)?;
                 bytes = 0;
             }
         }
-        if !parts.is_empty() {
-            self.make_item(FragmentKind::Pack, parts, &[])?;
+        let stands_for_all = std::mem::take(&mut self.sending.again);
+        if !parts.is_empty() || stands_for_all {
+            let stands_for: Option<&[FragmentId]> = stands_for_all.then_some(&[]);
+            self.make_item(FragmentKind::Pack, parts, stands_for)?;
         }
         Ok(())
     }
 
     /// Signs and seals an entry or pack and puts it where it is sent from. It is sent after the next commit.
+    ///
+    /// `stands_for` is given for the pack after which the mailbox holds everything that was taken in so far, with the
+    /// entries that it makes superfluous.
     pub(super) fn make_item(
         &mut self,
         kind: FragmentKind,
         parts: Vec<Part>,
-        supersedes: &[FragmentId],
+        stands_for: Option<&[FragmentId]>,
     ) -> Result<(), EngineError> {
+        let supersedes = stands_for.unwrap_or_default();
         let pack = kind == FragmentKind::Pack;
         let inner = Inner {
             device: self.state.device.id(),
@@ -188,10 +196,10 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             created_ms: self.now.wall_ms,
             seen: self.seen_by_us(),
             observed: self.observed(),
-            covers: if supersedes.is_empty() {
-                Vec::new()
-            } else {
+            covers: if stands_for.is_some() {
                 self.covered()
+            } else {
+                Vec::new()
             },
             supersedes: supersedes.to_vec(),
             parts,
@@ -349,10 +357,16 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             .map(|(fragment, item)| (item.device != here, item.sequence, *fragment))
             .collect();
         lacking.sort_unstable();
-        for (_, _, fragment) in lacking.into_iter().take(room) {
-            match self.state.fragments.get(&fragment).cloned() {
-                Some(bytes) => self.append(id, fragment, bytes),
-                None => self.share_again(id, fragment),
+        let (ready, lost): (Vec<_>, Vec<_>) = lacking
+            .into_iter()
+            .map(|(_, _, fragment)| fragment)
+            .partition(|fragment| self.state.fragments.contains_key(fragment));
+        for fragment in lost {
+            self.share_again(id, fragment);
+        }
+        for fragment in ready.into_iter().take(room) {
+            if let Some(bytes) = self.state.fragments.get(&fragment).cloned() {
+                self.append(id, fragment, bytes);
             }
         }
     }
@@ -408,6 +422,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         if item.device != self.state.device.id() && !item.lost.contains(&EdgeKey(edge)) {
             return;
         }
+        self.sending.again = true;
         self.state.drop_item(id, &mut self.rows);
         for key in item.parts.iter().filter_map(PartNote::doc) {
             self.state.set_shared(key, Vec::new(), &mut self.rows);

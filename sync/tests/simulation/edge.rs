@@ -15,7 +15,7 @@ pub struct Mailbox {
     policy: [u8; 32],
     capabilities: Vec<Capabilities>,
     pub log: Vec<(EncryptedFragment, bool)>,
-    control: Vec<(EncryptedFragment, Option<EncryptedFragment>)>,
+    pub control: Vec<(EncryptedFragment, Option<EncryptedFragment>)>,
     blobs: BTreeMap<FragmentId, EncryptedFragment>,
 }
 

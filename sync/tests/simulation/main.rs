@@ -8,6 +8,7 @@
 mod documents;
 mod edge;
 mod random;
+mod removal;
 mod world;
 
 use satchel_sync::engine::Event;

@@ -47,6 +47,8 @@ struct Line {
     requests: Vec<(RequestId, Request)>,
     answers: VecDeque<Event>,
     follow: Option<(RequestId, MailboxId, u64, bool)>,
+    /// Records of the control log that the stream has told of.
+    told: usize,
 }
 
 pub struct Device {
@@ -149,6 +151,11 @@ impl World {
 
     /// Adds a device by way of the first one, which needs its edge for that.
     pub fn join(&mut self, role: Role) -> usize {
+        self.join_by(0, role)
+    }
+
+    /// Adds a device by way of this one.
+    pub fn join_by(&mut self, by: usize, role: Role) -> usize {
         let keys = DeviceKeys::random();
         let change = Change::Add {
             public: keys.public(),
@@ -156,8 +163,8 @@ impl World {
             label: format!("Laptop {}", self.devices.len() + 1),
             role,
         };
-        self.change(0, change).unwrap();
-        let engine = self.devices[0].engine.as_ref().unwrap();
+        self.change(by, change).unwrap();
+        let engine = self.devices[by].engine.as_ref().unwrap();
         let welcome = engine.welcome(role, "Papers".into());
         let founding = Founding {
             workspace: welcome.workspace,
@@ -254,6 +261,7 @@ impl World {
                     requests: Vec::new(),
                     answers: VecDeque::new(),
                     follow: None,
+                    told: 0,
                 };
                 line.answers.push_back(if self.cut.contains(&(number, edge)) {
                     Event::Disconnected {
@@ -299,7 +307,9 @@ impl World {
             for (edge, line) in &device.lines {
                 let has_news = line.follow.is_some_and(|(_, mailbox, next, _)| {
                     let found = self.edges[edge].mailboxes.get(&mailbox);
-                    found.is_some_and(|found| (found.log.len() as u64) > next)
+                    found.is_some_and(|found| {
+                        (found.log.len() as u64) > next || found.control.len() > line.told
+                    })
                 });
                 if !line.requests.is_empty() || !line.answers.is_empty() || has_news {
                     ready.push((number, *edge));
@@ -343,6 +353,7 @@ impl World {
                 match served.follow(&line.session, mailbox, &mut next, compact, sessions) {
                     Ok(answers) => {
                         line.follow = Some((request, mailbox, next, compact));
+                        line.told = served.mailboxes[&mailbox].control.len();
                         (answers, false)
                     }
                     Err(refusal) => (refusal, true),
@@ -376,6 +387,7 @@ impl World {
             match served.follow(&line.session, mailbox, &mut next, compact, sessions) {
                 Ok(answers) => {
                     line.follow = Some((request, mailbox, next, compact));
+                    line.told = served.mailboxes[&mailbox].control.len();
                     answers
                 }
                 Err(refusal) => {
@@ -419,8 +431,14 @@ impl World {
 
     /// Runs without faults until nothing moves for a while.
     pub fn settle(&mut self) {
+        let all: Vec<usize> = (0..self.devices.len()).collect();
+        self.settle_only(&all);
+    }
+
+    /// As [`World::settle`], where only these devices still exist.
+    pub fn settle_only(&mut self, numbers: &[usize]) {
         self.cut.clear();
-        for number in 0..self.devices.len() {
+        for number in numbers.iter().copied() {
             *self.devices[number].store.fail_after.borrow_mut() = None;
             self.devices[number].documents.0.borrow_mut().fail_after = None;
             if let Some(engine) = &mut self.devices[number].engine {
