@@ -89,8 +89,13 @@ mod tests {
         author.renew();
         let third = author.new_document().get_actor().clone();
         assert!(!is_actor_of(&first, &DeviceId([7; 16])));
-        assert_eq!((device_of(&first), device_of(&third)), (None, Some(DeviceId([7; 16]))));
-        assert!(is_actor_of(&second, &DeviceId([7; 16])) && is_actor_of(&third, &DeviceId([7; 16])));
+        assert_eq!(
+            (device_of(&first), device_of(&third)),
+            (None, Some(DeviceId([7; 16])))
+        );
+        assert!(
+            is_actor_of(&second, &DeviceId([7; 16])) && is_actor_of(&third, &DeviceId([7; 16]))
+        );
         assert_ne!(second, third);
     }
 }

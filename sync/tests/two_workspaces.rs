@@ -34,7 +34,9 @@ struct Laptop {
 
 impl Laptop {
     fn start(workspace: Arc<Workspace>) -> Self {
-        let engine = share::open_engine(&workspace, driver::now()).unwrap().unwrap();
+        let engine = share::open_engine(&workspace, driver::now())
+            .unwrap()
+            .unwrap();
         let wake = Arc::new(Notify::new());
         let waker = Arc::clone(&wake);
         workspace.wake_with(Some(Arc::new(move || waker.notify_one())));
@@ -52,7 +54,9 @@ impl Laptop {
                     }
                 }
             };
-            driver::run(engine, &wake, &stopped, &mut wanted, report).await.unwrap();
+            driver::run(engine, &wake, &stopped, &mut wanted, report)
+                .await
+                .unwrap();
         });
         Self {
             workspace,
@@ -78,7 +82,10 @@ impl Laptop {
             if status.as_ref().is_some_and(&holds) {
                 return;
             }
-            assert!(started.elapsed() < PATIENCE, "waited in vain for {what}: {status:#?}");
+            assert!(
+                started.elapsed() < PATIENCE,
+                "waited in vain for {what}: {status:#?}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -87,7 +94,10 @@ impl Laptop {
         let started = Instant::now();
         while !holds(&self.workspace) {
             let status = self.status.lock().unwrap().clone();
-            assert!(started.elapsed() < PATIENCE, "waited in vain for {what}: {status:#?}");
+            assert!(
+                started.elapsed() < PATIENCE,
+                "waited in vain for {what}: {status:#?}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -105,7 +115,13 @@ impl Laptop {
         self.work.send(Box::new(|_| vec![event])).await.ok();
         let started = Instant::now();
         loop {
-            let found = self.results.lock().unwrap().iter().find(|(id, _)| *id == ticket).copied();
+            let found = self
+                .results
+                .lock()
+                .unwrap()
+                .iter()
+                .find(|(id, _)| *id == ticket)
+                .copied();
             if let Some((_, ok)) = found {
                 assert!(ok, "the change was refused");
                 return;
@@ -118,7 +134,9 @@ impl Laptop {
     async fn welcome(&self) -> Welcome {
         let (sender, receiver) = oneshot::channel();
         let ask: driver::Work = Box::new(move |engine| {
-            sender.send(engine.welcome(Role::Owner, "Papers".into())).ok();
+            sender
+                .send(engine.welcome(Role::Owner, "Papers".into()))
+                .ok();
             Vec::new()
         });
         self.work.send(ask).await.ok();
@@ -162,13 +180,17 @@ async fn rig() -> Rig {
     let long = NewDocument::plain("Long", words(300_000));
     first.put(vec![original, long]).unwrap();
     let thread = first.create_thread("Trips").unwrap();
-    first.append_message(thread, None, Message::new(Speaker::User, "When?", 1)).unwrap();
+    first
+        .append_message(thread, None, Message::new(Speaker::User, "When?", 1))
+        .unwrap();
     let first = Arc::new(first);
     share::found(&first, &link, "", "Ada", "Desk", 0).unwrap();
     let first = Laptop::start(first);
-    first.until("everything to be sent", |status| {
-        status.unsent == 0 && status.uploads == 0 && status.edges[0].lacks == 0
-    }).await;
+    first
+        .until("everything to be sent", |status| {
+            status.unsent == 0 && status.uploads == 0 && status.edges[0].lacks == 0
+        })
+        .await;
     let device = DeviceKeys::random();
     let change = Change::Add {
         public: device.public(),
@@ -189,7 +211,9 @@ fn words(bytes: usize) -> String {
     let mut state = 1_u64;
     let mut text = String::new();
     while text.len() < bytes {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         text += &format!("{:x} ", state >> 20);
     }
     text
@@ -197,14 +221,36 @@ fn words(bytes: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn documents_chats_and_originals_reach_the_second_laptop() {
-    let Rig { dir: _dir, first, second } = rig().await;
-    second.wait("the documents", |workspace| workspace.document_count() == 2).await;
+    let Rig {
+        dir: _dir,
+        first,
+        second,
+    } = rig().await;
+    // Too long for an entry: it goes in chunks.
+    first
+        .workspace
+        .put(vec![NewDocument::plain("Tome", words(4_000_000))])
+        .unwrap();
+    first.flush().await;
+    second
+        .wait("the documents", |workspace| workspace.document_count() == 3)
+        .await;
     for entry in first.workspace.documents() {
-        second.wait("the text", |workspace| workspace.text(entry.id).is_ok()).await;
-        assert_eq!(second.workspace.text(entry.id).unwrap(), first.workspace.text(entry.id).unwrap());
+        let text = first.workspace.text(entry.id).unwrap();
+        second
+            .wait("the text", |workspace| {
+                workspace.text(entry.id).is_ok_and(|there| there == text)
+            })
+            .await;
+        assert_eq!(
+            second.workspace.text(entry.id).unwrap(),
+            first.workspace.text(entry.id).unwrap()
+        );
         second
             .wait("the original", |workspace| {
-                workspace.original(entry.id).is_ok_and(|bytes| bytes.is_some() == entry.original.is_some())
+                workspace
+                    .original(entry.id)
+                    .is_ok_and(|bytes| bytes.is_some() == entry.original.is_some())
             })
             .await;
         assert_eq!(
@@ -213,19 +259,39 @@ async fn documents_chats_and_originals_reach_the_second_laptop() {
         );
     }
     let thread = first.workspace.threads()[0].id;
-    second.wait("the chat", |workspace| workspace.thread(thread).is_ok()).await;
-    assert_eq!(second.workspace.thread(thread).unwrap(), first.workspace.thread(thread).unwrap());
+    second
+        .wait("the chat", |workspace| workspace.thread(thread).is_ok())
+        .await;
+    assert_eq!(
+        second.workspace.thread(thread).unwrap(),
+        first.workspace.thread(thread).unwrap()
+    );
     assert_eq!(second.workspace.name(), "Papers");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn edits_made_offline_on_both_laptops_merge() {
-    let Rig { dir: _dir, first, second } = rig().await;
-    second.wait("the documents", |workspace| workspace.document_count() == 2).await;
-    let ferry = first.workspace.documents().into_iter().find(|entry| entry.title == "Ferry").unwrap();
+    let Rig {
+        dir: _dir,
+        first,
+        second,
+    } = rig().await;
+    second
+        .wait("the documents", |workspace| workspace.document_count() == 2)
+        .await;
+    let ferry = first
+        .workspace
+        .documents()
+        .into_iter()
+        .find(|entry| entry.title == "Ferry")
+        .unwrap();
     let thread = first.workspace.threads()[0].id;
-    second.wait("the text", |workspace| workspace.text(ferry.id).is_ok()).await;
-    second.wait("the chat", |workspace| workspace.thread(thread).is_ok()).await;
+    second
+        .wait("the text", |workspace| workspace.text(ferry.id).is_ok())
+        .await;
+    second
+        .wait("the chat", |workspace| workspace.thread(thread).is_ok())
+        .await;
     let (first, second) = (first.stop().await, second.stop().await);
     let edit = |workspace: &Workspace, text: &str| {
         let new = NewDocument {
@@ -239,39 +305,74 @@ async fn edits_made_offline_on_both_laptops_merge() {
     let question = first.thread(thread).unwrap().messages[0].id;
     for (workspace, words) in [(&first, "At eight."), (&second, "At seven.")] {
         let answer = Message::new(Speaker::Assistant, words, 2);
-        workspace.append_message(thread, Some(question), answer).unwrap();
+        workspace
+            .append_message(thread, Some(question), answer)
+            .unwrap();
     }
     let (first, second) = (Laptop::start(first), Laptop::start(second));
     first.flush().await;
     second.flush().await;
     let merged = "The ferry leaves at eight.\nBring a warm coat.\n";
     for laptop in [&first, &second] {
-        laptop.wait("both edits", |workspace| workspace.text(ferry.id).is_ok_and(|text| text == merged)).await;
-        laptop.wait("both answers", |workspace| {
-            workspace.thread(thread).is_ok_and(|thread| thread.children(Some(question)).len() == 2)
-        }).await;
-        laptop.wait("the entry", |workspace| {
-            workspace.entry(ferry.id).is_some_and(|entry| entry.text_bytes == merged.len() as u64)
-        }).await;
+        laptop
+            .wait("both edits", |workspace| {
+                workspace.text(ferry.id).is_ok_and(|text| text == merged)
+            })
+            .await;
+        laptop
+            .wait("both answers", |workspace| {
+                workspace
+                    .thread(thread)
+                    .is_ok_and(|thread| thread.children(Some(question)).len() == 2)
+            })
+            .await;
+        laptop
+            .wait("the entry", |workspace| {
+                workspace
+                    .entry(ferry.id)
+                    .is_some_and(|entry| entry.text_bytes == merged.len() as u64)
+            })
+            .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_laptop_gets_nothing_new_and_removals_travel() {
-    let Rig { dir: _dir, first, second } = rig().await;
-    second.wait("the documents", |workspace| workspace.document_count() == 2).await;
-    let long = first.workspace.documents().into_iter().find(|entry| entry.title == "Long").unwrap();
-    second.wait("the text", |workspace| workspace.text(long.id).is_ok()).await;
+    let Rig {
+        dir: _dir,
+        first,
+        second,
+    } = rig().await;
+    second
+        .wait("the documents", |workspace| workspace.document_count() == 2)
+        .await;
+    let long = first
+        .workspace
+        .documents()
+        .into_iter()
+        .find(|entry| entry.title == "Long")
+        .unwrap();
+    second
+        .wait("the text", |workspace| workspace.text(long.id).is_ok())
+        .await;
     first.workspace.remove(&[long.id]).unwrap();
-    second.wait("the removal", |workspace| workspace.document_count() == 1).await;
+    second
+        .wait("the removal", |workspace| workspace.document_count() == 1)
+        .await;
     assert!(second.workspace.text(long.id).is_err());
     let device = second.workspace.device().unwrap();
     first.change(2, Change::Remove(device)).await;
-    second.until("the removal to be told", |status| status.role.is_none()).await;
+    second
+        .until("the removal to be told", |status| status.role.is_none())
+        .await;
     let new = NewDocument::plain("Secret", "Only for the first laptop.");
     first.workspace.put(vec![new]).unwrap();
     first.flush().await;
-    first.until("the new one to be sent", |status| status.unsent == 0 && status.edges[0].lacks == 0).await;
+    first
+        .until("the new one to be sent", |status| {
+            status.unsent == 0 && status.edges[0].lacks == 0
+        })
+        .await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(second.workspace.document_count(), 1);
 }

@@ -262,11 +262,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     /// Believes a pack of another device as far as it holds what it stands for.
-    pub(super) fn accept_pack(
-        &mut self,
-        id: FragmentId,
-        inner: &Inner,
-    ) -> Result<(), EngineError> {
+    pub(super) fn accept_pack(&mut self, id: FragmentId, inner: &Inner) -> Result<(), EngineError> {
         for covered in &inner.covers {
             let known = self.state.peers.get(&covered.device);
             if covered.device != self.state.device.id()

@@ -190,7 +190,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             return altered();
         }
         let label = &member.label;
-        match self.state.control.role_at(&inner.device, &inner.control_head) {
+        match self
+            .state
+            .control
+            .role_at(&inner.device, &inner.control_head)
+        {
             Some(Role::Owner | Role::Writer) => {}
             Some(Role::Reader) => {
                 return Verdict::Refuse(format!(
@@ -258,10 +262,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     /// Says whether any entry of the batch was taken in whole.
-    fn take_in(
-        &mut self,
-        batch: Vec<(Place, Opened)>,
-    ) -> Result<bool, EngineError> {
+    fn take_in(&mut self, batch: Vec<(Place, Opened)>) -> Result<bool, EngineError> {
         let (mut parts, mut owners, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
         for (number, (_, opened)) in batch.iter().enumerate() {
             for part in &opened.inner.parts {
@@ -351,7 +352,12 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     /// Notes that the other devices can have a document as of `heads`.
-    pub(super) fn note_shared(&mut self, key: DocKey, heads: Vec<ChangeHash>, current: Vec<ChangeHash>) {
+    pub(super) fn note_shared(
+        &mut self,
+        key: DocKey,
+        heads: Vec<ChangeHash>,
+        current: Vec<ChangeHash>,
+    ) {
         let mut shared = self.state.shared.get(&key).cloned().unwrap_or_default();
         for head in heads {
             if !shared.contains(&head) {

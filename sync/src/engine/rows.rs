@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use automerge::ChangeHash;
 use satchel_protocol::chain::Chain;
 use satchel_protocol::id::{NodeFingerprint, Offset};
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::store::{Key, Row, Table};
 use crate::entry::{DocKey, DocKind, Encoding};

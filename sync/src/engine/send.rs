@@ -17,7 +17,9 @@ use super::rows::{EdgeKey, Item, PartNote};
 use super::state::EngineError;
 use super::store::SyncStore;
 use super::{Action, Attachments, Engine, Now};
-use crate::entry::{DocKey, Encoding, Inner, MAX_PART_BYTES, Observation, Part, PartBody, Seen, inner_hash};
+use crate::entry::{
+    DocKey, Encoding, Inner, MAX_PART_BYTES, Observation, Part, PartBody, Seen, inner_hash,
+};
 use crate::id::to_hex;
 use crate::member::Role;
 use crate::sealing::{self, Padding};
@@ -401,10 +403,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             return;
         };
         item.set_offset(edge, offset);
-        let everywhere = self
-            .edges
-            .keys()
-            .all(|edge| item.offset(edge).is_some());
+        let everywhere = self.edges.keys().all(|edge| item.offset(edge).is_some());
         self.state.set_item(id, item, &mut self.rows);
         if everywhere {
             self.state.drop_fragment(id, &mut self.rows);
@@ -481,7 +480,10 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         ids: &[FragmentId],
         bits: &[u8],
     ) -> Result<(), EngineError> {
-        let has = |number: usize| bits.get(number / 8).is_some_and(|byte| byte >> (number % 8) & 1 == 1);
+        let has = |number: usize| {
+            bits.get(number / 8)
+                .is_some_and(|byte| byte >> (number % 8) & 1 == 1)
+        };
         // What follows a lacking one names it, so it is made anew as well.
         let first_lacking = (0..ids.len()).find(|number| !has(*number));
         for (number, id) in ids.iter().enumerate() {

@@ -147,7 +147,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             device: here,
             role: control.role(&here).filter(|_| !self.state.removed),
             devices,
-            edges: self.edges.keys().map(|edge| self.edge_status(edge)).collect(),
+            edges: self
+                .edges
+                .keys()
+                .map(|edge| self.edge_status(edge))
+                .collect(),
             unsent: self.sending.len(),
             waiting: waits().filter(|wait| !late(wait)).count(),
             quarantined: waits().filter(|wait| late(wait)).count(),

@@ -57,7 +57,10 @@ impl Workspace {
     /// same path here is another file.
     #[must_use]
     pub fn local_path<'a>(&self, entry: &'a DocumentEntry) -> Option<&'a str> {
-        let is_elsewhere = self.device().is_some() && entry.origin.is_some_and(|origin| self.device() != Some(origin));
+        let is_elsewhere = self.device().is_some()
+            && entry
+                .origin
+                .is_some_and(|origin| self.device() != Some(origin));
         entry.path.as_deref().filter(|_| !is_elsewhere)
     }
 

@@ -72,9 +72,7 @@ impl Workspace {
             note: entry.note,
         };
         let mut saved = self.put(vec![new])?;
-        saved
-            .pop()
-            .ok_or(SaveError::UnknownDocument { document })
+        saved.pop().ok_or(SaveError::UnknownDocument { document })
     }
 }
 

@@ -82,11 +82,26 @@ fn run(seed: u64) {
     let first = world.devices[0].documents.heads();
     for (number, device) in world.devices.iter().enumerate() {
         let status = device.engine.as_ref().unwrap().status();
-        assert_eq!(device.documents.heads(), first, "device {number}: {status:#?}");
-        assert_eq!((status.waiting, status.unsent), (0, 0), "device {number}: {status:#?}");
-        assert!(status.warnings.is_empty(), "device {number}: {:#?}", status.warnings);
+        assert_eq!(
+            device.documents.heads(),
+            first,
+            "device {number}: {status:#?}"
+        );
+        assert_eq!(
+            (status.waiting, status.unsent),
+            (0, 0),
+            "device {number}: {status:#?}"
+        );
+        assert!(
+            status.warnings.is_empty(),
+            "device {number}: {:#?}",
+            status.warnings
+        );
         for (which, word) in &written {
-            assert!(device.documents.words(doc(*which)).contains(word), "device {number} lost {word} of document {which}: {status:#?}");
+            assert!(
+                device.documents.words(doc(*which)).contains(word),
+                "device {number} lost {word} of document {which}: {status:#?}"
+            );
         }
     }
 }

@@ -52,16 +52,26 @@ fn a_removed_device_opens_nothing_later() {
         world.settle();
         let keys = keyring(&world, 2);
         for fragment in stored(&world).iter().skip(before) {
-            assert!(!opens(&keys, fragment), "seed {seed}: a removed device can read on");
+            assert!(
+                !opens(&keys, fragment),
+                "seed {seed}: a removed device can read on"
+            );
         }
         let member = keyring(&world, 1);
-        assert!(stored(&world).iter().all(|fragment| opens(&member, fragment)));
+        assert!(
+            stored(&world)
+                .iter()
+                .all(|fragment| opens(&member, fragment))
+        );
         assert!(!world.devices[2].documents.words(doc(1)).contains("later 0"));
         assert!(!world.devices[0].documents.words(doc(2)).contains("late"));
         let both = ["later 0", "later 1"];
         for number in [0, 1] {
             let words = world.devices[number].documents.words(doc(1));
-            assert!(both.iter().all(|word| words.contains(*word)), "seed {seed}: {words:?}");
+            assert!(
+                both.iter().all(|word| words.contains(*word)),
+                "seed {seed}: {words:?}"
+            );
         }
         let status = world.devices[2].engine.as_ref().unwrap().status();
         assert_eq!(status.role, None, "seed {seed}: it is not told");
@@ -75,15 +85,28 @@ fn a_reader_reads_and_does_not_write() {
     let reader = world.join(Role::Reader);
     world.devices[0].documents.write(doc(1), "seen");
     world.settle();
-    assert!(world.devices[reader].documents.words(doc(1)).contains("seen"));
+    assert!(
+        world.devices[reader]
+            .documents
+            .words(doc(1))
+            .contains("seen")
+    );
     world.devices[reader].documents.write(doc(1), "scribbled");
     world.settle();
-    assert!(!world.devices[0].documents.words(doc(1)).contains("scribbled"));
+    assert!(
+        !world.devices[0]
+            .documents
+            .words(doc(1))
+            .contains("scribbled")
+    );
     let id = world.devices[reader].keys.id();
     world.change(0, Change::SetRole(id, Role::Writer)).unwrap();
     world.settle();
     assert!(
-        world.devices[0].documents.words(doc(1)).contains("scribbled"),
+        world.devices[0]
+            .documents
+            .words(doc(1))
+            .contains("scribbled"),
         "what waited was not sent once it was allowed"
     );
 }
@@ -102,7 +125,10 @@ fn two_owners_who_change_something_at_once_are_put_in_order() {
         for number in [0, 1] {
             let results = &world.devices[number].results;
             let result = results.iter().find(|(ticket, _)| *ticket == 99);
-            assert!(matches!(result, Some((_, Ok(_)))), "seed {seed}: {result:?}");
+            assert!(
+                matches!(result, Some((_, Ok(_)))),
+                "seed {seed}: {result:?}"
+            );
         }
         let labels: Vec<String> = world
             .devices
@@ -113,7 +139,10 @@ fn two_owners_who_change_something_at_once_are_put_in_order() {
                 devices.find(|device| device.id == third).unwrap().label
             })
             .collect();
-        assert!(labels.iter().all(|label| *label == labels[0]), "seed {seed}: {labels:?}");
+        assert!(
+            labels.iter().all(|label| *label == labels[0]),
+            "seed {seed}: {labels:?}"
+        );
     }
 }
 
@@ -123,7 +152,9 @@ fn an_edge_that_lost_everything_gets_it_all_again() {
         let mut world = World::new(seed, 3, 1);
         for number in 0..3 {
             world.settle();
-            world.devices[number].documents.write(doc(1), &format!("word {number}"));
+            world.devices[number]
+                .documents
+                .write(doc(1), &format!("word {number}"));
         }
         world.settle();
         let link = world.links[0].fingerprint;
@@ -148,16 +179,34 @@ fn an_edge_that_lost_everything_gets_it_all_again() {
 fn packing_loses_nothing_and_a_new_device_reads_less() {
     let mut world = World::new(9, 2, 1);
     for round in 0..150 {
-        world.devices[round % 2].documents.write(doc((round % 4) as u8), &format!("w{round}"));
+        world.devices[round % 2]
+            .documents
+            .write(doc((round % 4) as u8), &format!("w{round}"));
         world.settle();
     }
     let link = world.links[0].fingerprint;
     let mailbox = world.edges[&link].mailboxes.values().next().unwrap();
-    let live = mailbox.log.iter().filter(|(_, superseded)| !superseded).count();
-    assert!(live < 100, "{live} of {} entries are left", mailbox.log.len());
+    let live = mailbox
+        .log
+        .iter()
+        .filter(|(_, superseded)| !superseded)
+        .count();
+    assert!(
+        live < 100,
+        "{live} of {} entries are left",
+        mailbox.log.len()
+    );
     let fresh = world.join(Role::Owner);
     world.settle();
-    assert_eq!(world.devices[fresh].documents.heads(), world.devices[0].documents.heads());
-    let warnings = world.devices[fresh].engine.as_ref().unwrap().status().warnings;
+    assert_eq!(
+        world.devices[fresh].documents.heads(),
+        world.devices[0].documents.heads()
+    );
+    let warnings = world.devices[fresh]
+        .engine
+        .as_ref()
+        .unwrap()
+        .status()
+        .warnings;
     assert!(warnings.is_empty(), "{warnings:?}");
 }

@@ -188,10 +188,9 @@ impl World {
         for _ in 0..2_000 {
             self.deliver_any();
             self.tick();
-            let is_live = self.devices[device]
-                .engine
-                .as_ref()
-                .is_some_and(|engine| engine.status().edges[0].phase == satchel_sync::engine::EdgePhase::UpToDate);
+            let is_live = self.devices[device].engine.as_ref().is_some_and(|engine| {
+                engine.status().edges[0].phase == satchel_sync::engine::EdgePhase::UpToDate
+            });
             if is_live {
                 break;
             }
@@ -209,7 +208,18 @@ impl World {
         panic!(
             "a change of the membership was never answered: {:#?} {:?}",
             engine.status().edges,
-            self.devices[device].lines.values().map(|l| (l.requests.iter().map(|r| format!("{:.60}", format!("{:?}", r.1))).collect::<Vec<_>>(), l.answers.len(), l.follow)).collect::<Vec<_>>()
+            self.devices[device]
+                .lines
+                .values()
+                .map(|l| (
+                    l.requests
+                        .iter()
+                        .map(|r| format!("{:.60}", format!("{:?}", r.1)))
+                        .collect::<Vec<_>>(),
+                    l.answers.len(),
+                    l.follow
+                ))
+                .collect::<Vec<_>>()
         );
     }
 
@@ -263,18 +273,19 @@ impl World {
                     follow: None,
                     told: 0,
                 };
-                line.answers.push_back(if self.cut.contains(&(number, edge)) {
-                    Event::Disconnected {
-                        edge,
-                        reason: "no route".into(),
-                        retry: true,
-                    }
-                } else {
-                    Event::Connected {
-                        edge,
-                        binding: line.session.binding,
-                    }
-                });
+                line.answers
+                    .push_back(if self.cut.contains(&(number, edge)) {
+                        Event::Disconnected {
+                            edge,
+                            reason: "no route".into(),
+                            retry: true,
+                        }
+                    } else {
+                        Event::Connected {
+                            edge,
+                            binding: line.session.binding,
+                        }
+                    });
                 device.lines.insert(edge, line);
             }
             Action::Disconnect(edge) => {
@@ -321,7 +332,8 @@ impl World {
         }
         let (number, edge) = ready[self.random.below(ready.len())];
         let line = self.devices[number].lines.get_mut(&edge).unwrap();
-        let to_edge = !line.requests.is_empty() && (line.answers.is_empty() || self.random.chance(50));
+        let to_edge =
+            !line.requests.is_empty() && (line.answers.is_empty() || self.random.chance(50));
         if to_edge {
             // Streams overtake each other.
             let at = self.random.below(line.requests.len());
@@ -395,15 +407,19 @@ impl World {
                     refusal
                 }
             };
-        line.answers.extend(answers.into_iter().map(|answer| Event::Answered {
-            edge,
-            request,
-            answer,
-        }));
+        line.answers
+            .extend(answers.into_iter().map(|answer| Event::Answered {
+                edge,
+                request,
+                answer,
+            }));
     }
 
     fn sessions(&self, edge: NodeFingerprint) -> u16 {
-        let lines = self.devices.iter().filter(|device| device.lines.contains_key(&edge));
+        let lines = self
+            .devices
+            .iter()
+            .filter(|device| device.lines.contains_key(&edge));
         lines.count() as u16
     }
 
@@ -460,7 +476,22 @@ impl World {
         }
         for device in &self.devices {
             let engine = device.engine.as_ref().unwrap();
-            eprintln!("{:#?} {:?}", engine.status().edges, device.lines.values().map(|l| (l.requests.iter().map(|r| format!("{:.60}", format!("{:?}", r.1))).collect::<Vec<_>>(), l.answers.len(), l.follow)).collect::<Vec<_>>());
+            eprintln!(
+                "{:#?} {:?}",
+                engine.status().edges,
+                device
+                    .lines
+                    .values()
+                    .map(|l| (
+                        l.requests
+                            .iter()
+                            .map(|r| format!("{:.60}", format!("{:?}", r.1)))
+                            .collect::<Vec<_>>(),
+                        l.answers.len(),
+                        l.follow
+                    ))
+                    .collect::<Vec<_>>()
+            );
         }
         panic!("the devices never come to rest");
     }
