@@ -425,6 +425,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         }
         edge.forget_connection();
         self.attach.connection_lost();
+        // An answer to a change may have been among what is cancelled.
+        self.changes.connection_lost();
         self.open_mailbox(id, None);
     }
 
