@@ -472,6 +472,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             });
         }
         edge.forget_connection();
+        // An answer to a change may have been among what is cancelled.
         self.drop_attachments();
         self.changes.connection_lost(&id);
         self.open_mailbox(id, None);

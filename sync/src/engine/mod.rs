@@ -190,7 +190,10 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             last_taken_ms: now.monotonic_ms,
             state,
         };
-        let all = engine.documents.all();
+        let all = engine.documents.all().into_iter();
+        let all = all
+            .filter(|(key, heads)| heads.is_none() || heads.as_ref() != engine.state.shared.get(key))
+            .collect();
         engine.sending.note(all, now);
         let bodies = engine.state.bodies.take();
         engine.want_remembered_bodies(bodies.as_ref());
