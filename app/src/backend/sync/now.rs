@@ -9,7 +9,7 @@ use satchel_sync::engine::{EdgePhase, Event, Status};
 
 use super::report;
 use crate::backend::jobs::Emitter;
-use crate::backend::{Shared, indexing};
+use crate::backend::{Shared, indexing, shared_embeddings};
 use crate::message::{self, Failure, FailureKind, Reply, SyncState};
 
 /// How often it is looked at.
@@ -59,6 +59,8 @@ pub(super) async fn exchange(
         tokio::time::sleep(LOOK_EVERY).await;
     }
     indexing::ensure_current(shared, emitter).await?;
+    shared.models.announce_embedder(&shared.index).await?;
+    shared_embeddings::adopt_present(shared).await?;
     let mut now = shared.sync.fresh().await;
     if now.state == SyncState::Working {
         now.state = SyncState::Equal;

@@ -51,7 +51,7 @@ impl Printer {
                 time(warning.at_ms)
             ));
         }
-        self.line("  Conflicts: none are possible; changes of both sides are kept and joined.");
+        self.line("  No conflicts: changes of both sides are kept and joined.");
     }
 
     pub(super) fn devices(&self, devices: &[DeviceStatus]) {
