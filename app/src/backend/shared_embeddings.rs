@@ -82,7 +82,11 @@ async fn take_present(shared: &Arc<Shared>, embedder: &Embedder) -> Result<Pendi
             continue;
         }
         let hashes = hashes_of(shared, entry).await?;
-        let known = shared.index.embeddings(&hashes).await.map_err(Failure::from)?;
+        let known = shared
+            .index
+            .embeddings(&hashes)
+            .await
+            .map_err(Failure::from)?;
         let wanted: Vec<ChunkHash> = hashes
             .into_iter()
             .filter(|hash| !known.contains_key(hash))
@@ -137,7 +141,11 @@ pub async fn offer(shared: &Arc<Shared>) -> Result<(), Failure> {
             continue;
         }
         let hashes = hashes_of(shared, entry).await?;
-        let known = shared.index.embeddings(&hashes).await.map_err(Failure::from)?;
+        let known = shared
+            .index
+            .embeddings(&hashes)
+            .await
+            .map_err(Failure::from)?;
         let rows: Option<Vec<(ChunkHash, &Vec<f32>)>> = hashes
             .iter()
             .map(|hash| Some((*hash, known.get(hash)?)))
@@ -219,20 +227,33 @@ fn decode(bytes: &[u8], dim: usize) -> Option<Vec<(ChunkHash, Vec<f32>)>> {
     let count = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
     let count = usize::try_from(count).ok()?;
     let expected = count.checked_mul(16 + 4 * dim)?;
-    if magic != MAGIC || version != VERSION || found_dim != dim || dim == 0 || rest.len() != expected {
+    if magic != MAGIC
+        || version != VERSION
+        || found_dim != dim
+        || dim == 0
+        || rest.len() != expected
+    {
         return None;
     }
     let (hashes, vectors) = rest.split_at(16 * count);
-    let hashes = hashes.as_chunks::<16>().0.iter().map(|hash| ChunkHash(*hash));
+    let hashes = hashes
+        .as_chunks::<16>()
+        .0
+        .iter()
+        .map(|hash| ChunkHash(*hash));
     let vectors = vectors.chunks_exact(4 * dim).map(|vector| {
         let numbers = vector.as_chunks::<4>().0.iter();
-        numbers.map(|number| f32::from_le_bytes(*number)).collect::<Vec<f32>>()
+        numbers
+            .map(|number| f32::from_le_bytes(*number))
+            .collect::<Vec<f32>>()
     });
     let is_direction = |vector: &Vec<f32>| {
         vector.iter().all(|number| number.is_finite()) && vector.iter().any(|number| *number != 0.0)
     };
     let rows: Vec<_> = hashes.zip(vectors).collect();
-    rows.iter().all(|(_, vector)| is_direction(vector)).then_some(rows)
+    rows.iter()
+        .all(|(_, vector)| is_direction(vector))
+        .then_some(rows)
 }
 
 #[cfg(test)]
@@ -246,7 +267,10 @@ mod tests {
         let rows: Vec<_> = hashes.iter().copied().zip(&vectors).collect();
         let bytes = encode(&rows, 3);
         let back = decode(&bytes, 3).unwrap();
-        assert_eq!(back, hashes.into_iter().zip(vectors.clone()).collect::<Vec<_>>());
+        assert_eq!(
+            back,
+            hashes.into_iter().zip(vectors.clone()).collect::<Vec<_>>()
+        );
         assert_eq!(bytes.len(), 12 + 2 * (16 + 12));
     }
 

@@ -20,7 +20,7 @@ use satchel_sync::share::{self, NodeLink};
 
 use super::jobs::Emitter;
 use super::{Shared, failure};
-use crate::message::{Event, Failure, FailureKind, Reply, SyncCommand, SyncState};
+use crate::message::{Command, Event, Failure, FailureKind, Reply, Role, SyncCommand, SyncState};
 
 /// How often at most a watcher hears of a change.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
@@ -68,13 +68,40 @@ pub async fn carry_out(
             now::exchange(shared, Duration::from_millis(timeout_ms), emitter).await
         }
         SyncCommand::ForgetWarnings => {
-            let forgotten = shared.sync.with_engine(|engine| (engine.forget_warnings(), Vec::new()));
+            let forgotten = shared
+                .sync
+                .with_engine(|engine| (engine.forget_warnings(), Vec::new()));
             forgotten
                 .await?
                 .map_err(|error| Failure::general(failure::words(&error)))?;
             report().await
         }
     }
+}
+
+/// Refuses to change documents where this laptop may only read them: nobody else would ever see the change.
+///
+/// # Errors
+/// Of a reader that wants to write.
+pub fn check_may_write(shared: &Shared, command: &Command) -> Result<(), Failure> {
+    let writes = matches!(
+        command,
+        Command::Import { .. } | Command::ImportSample | Command::RemoveDocuments { .. }
+    );
+    let reports = shared.sync.reports();
+    let role = reports
+        .borrow()
+        .status
+        .as_ref()
+        .and_then(|status| status.role);
+    if writes && role == Some(Role::Reader) {
+        return Err(Failure::new(
+            FailureKind::Usage,
+            "this laptop is a reader of this workspace: it cannot add, change or remove documents",
+        )
+        .with_hint("An owner can make it a writer: `satchel workspace role DEVICE writer`. Or import into a workspace of your own."));
+    }
+    Ok(())
 }
 
 async fn found(
@@ -139,15 +166,23 @@ fn parse_link(text: &str) -> Result<NodeLink, Failure> {
     text.trim().parse().map_err(|error| {
         Failure::new(
             FailureKind::Usage,
-            format!("this is no link of an edge node: {}", failure::words(&error)),
+            format!(
+                "this is no link of an edge node: {}",
+                failure::words(&error)
+            ),
         )
-        .with_hint("It begins with satchel-edge: and is printed when the edge node starts; copy it whole.")
+        .with_hint(
+            "It begins with satchel-edge: and is printed when the edge node starts; copy it whole.",
+        )
     })
 }
 
 /// Who the others see: the account and the machine, where nothing else is said.
 fn names(user: Option<String>, label: Option<String>) -> (String, String) {
-    let given = |name: Option<String>| name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    let given = |name: Option<String>| {
+        name.map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+    };
     let account = || {
         ["USER", "LOGNAME"]
             .iter()
@@ -156,5 +191,8 @@ fn names(user: Option<String>, label: Option<String>) -> (String, String) {
             .unwrap_or_else(|| "me".to_owned())
     };
     let machine = || sysinfo::System::host_name().unwrap_or_else(|_| "laptop".to_owned());
-    (given(user).unwrap_or_else(account), given(label).unwrap_or_else(machine))
+    (
+        given(user).unwrap_or_else(account),
+        given(label).unwrap_or_else(machine),
+    )
 }

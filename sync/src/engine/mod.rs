@@ -192,7 +192,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         };
         let all = engine.documents.all().into_iter();
         let all = all
-            .filter(|(key, heads)| heads.is_none() || heads.as_ref() != engine.state.shared.get(key))
+            .filter(|(key, heads)| {
+                heads.is_none() || heads.as_ref() != engine.state.shared.get(key)
+            })
             .collect();
         engine.sending.note(all, now);
         let bodies = engine.state.bodies.take();

@@ -53,8 +53,13 @@ impl Sending {
 
     pub(super) fn due_ms(&self) -> Option<u64> {
         // 0 is what `flush_soon` sets: nothing more is waited for.
-        self.since_ms
-            .map(|since| if since == 0 { 0 } else { since + self.gather_ms })
+        self.since_ms.map(|since| {
+            if since == 0 {
+                0
+            } else {
+                since + self.gather_ms
+            }
+        })
     }
 
     pub(super) fn len(&self) -> usize {

@@ -91,9 +91,15 @@ impl SyncHost {
     ///
     /// Blocks for milliseconds. What goes wrong is told in the report, and the workspace can be used as before.
     #[must_use]
-    pub fn open(workspace: Arc<Workspace>, settings: Arc<Preferences>) -> (Self, Option<WorkspaceEngine>) {
+    pub fn open(
+        workspace: Arc<Workspace>,
+        settings: Arc<Preferences>,
+    ) -> (Self, Option<WorkspaceEngine>) {
         let (report, engine) = match share::open_engine(&workspace, driver::now()) {
-            Ok(Some(engine)) => (report::of(&engine, settings.current().offline), Some(engine)),
+            Ok(Some(engine)) => (
+                report::of(&engine, settings.current().offline),
+                Some(engine),
+            ),
             Ok(None) => (report::not_shared(), None),
             Err(error) => (report::interrupted(None, &failure::words(&error)), None),
         };
@@ -124,12 +130,10 @@ impl SyncHost {
     pub fn start(&self, engine: Option<WorkspaceEngine>) {
         let wake = Arc::clone(&self.inner.wake);
         let has_written = Arc::clone(&self.inner.has_written);
-        self.inner
-            .workspace
-            .wake_with(Some(Arc::new(move || {
-                has_written.store(true, Ordering::Release);
-                wake.notify_one();
-            })));
+        self.inner.workspace.wake_with(Some(Arc::new(move || {
+            has_written.store(true, Ordering::Release);
+            wake.notify_one();
+        })));
         let task = tokio::spawn(keep_running(Arc::clone(&self.inner), engine));
         *lock(&self.task) = Some(task);
     }
