@@ -9,7 +9,7 @@ use satchel_protocol::fragment::FragmentKind;
 use satchel_protocol::id::{FragmentId, NodeFingerprint};
 
 use super::documents::Documents;
-use super::rows::{Item, PartNote, Peer};
+use super::rows::{Item, PartNote, Peer, Wait};
 use super::send::{MAX_BODY_BYTES, part_of};
 use super::state::EngineError;
 use super::store::SyncStore;
@@ -80,7 +80,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     pub(super) fn pack_where_due(&mut self) -> Result<(), EngineError> {
-        if !self.may_write() || !self.state.waiting.is_empty() {
+        // What an edge invented, or a removed device wrote, waits for ever and keeps nobody from packing.
+        let has_gap = self.state.waiting.values().any(|waiting| waiting.why == Wait::Gap);
+        if !self.may_write() || has_gap {
             return Ok(());
         }
         let entries = self.small_entries();

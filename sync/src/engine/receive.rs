@@ -19,6 +19,9 @@ use crate::id::{DeviceId, to_hex};
 use crate::member::Role;
 use crate::sealing;
 
+/// Entries that are kept until they can be used: 32 of the longest, or a hundred thousand small ones.
+const MAX_WAITING_BYTES: usize = 32 << 20;
+
 /// An entry that was opened and found to be a member's.
 struct Opened {
     id: FragmentId,
@@ -105,12 +108,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                         if wait == Wait::Membership || wait == Wait::Keys {
                             self.read_control(edge);
                         }
-                        let waiting = Waiting {
+                        self.keep_waiting(Waiting {
                             why: wait,
                             place,
                             fragment,
-                        };
-                        self.state.wait(waiting, &mut self.rows);
+                        });
                     }
                     Verdict::Refuse(words) => {
                         self.state.stop_waiting(fragment.id(), &mut self.rows);
@@ -131,6 +133,18 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             if fragments.is_empty() {
                 return self.commit();
             }
+        }
+    }
+
+    /// Keeps what cannot be used yet, as far as there is room: an edge can invent more than any disk holds.
+    fn keep_waiting(&mut self, waiting: Waiting) {
+        let known = self.state.waiting.contains_key(&waiting.fragment.id());
+        let bytes = self.state.waiting_bytes + waiting.fragment.len_bytes();
+        if known || bytes <= MAX_WAITING_BYTES {
+            self.state.wait(waiting, &mut self.rows);
+        } else {
+            let words = "More entries have arrived that cannot be used yet than this laptop keeps. They are asked for again after the next connection.";
+            self.state.warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
         }
     }
 

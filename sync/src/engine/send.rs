@@ -415,14 +415,18 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         }
     }
 
-    /// Nothing is known any more of where an edge has what.
-    pub(super) fn forget_offsets(&mut self, edge: NodeFingerprint, end: Offset) {
-        let ids: Vec<FragmentId> = self.state.items.keys().copied().collect();
+    /// An edge has these no more, as far as is known: it says so itself when it shows its log.
+    pub(super) fn forget_offsets(
+        &mut self,
+        edge: NodeFingerprint,
+        is_gone: impl Fn(&FragmentId) -> bool,
+    ) {
+        let ids: Vec<FragmentId> = self.state.items.keys().copied().filter(is_gone).collect();
         for id in ids {
             let Some(mut item) = self.state.items.get(&id).cloned() else {
                 continue;
             };
-            if item.offset(&edge).is_some_and(|offset| offset >= end) {
+            if item.offset(&edge).is_some() {
                 item.offsets.remove(&EdgeKey(edge));
                 item.lost.insert(EdgeKey(edge));
                 self.state.set_item(id, item, &mut self.rows);

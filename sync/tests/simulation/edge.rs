@@ -15,8 +15,8 @@ pub struct Mailbox {
     policy: [u8; 32],
     capabilities: Vec<Capabilities>,
     pub log: Vec<(EncryptedFragment, bool)>,
-    control: Vec<(EncryptedFragment, Option<EncryptedFragment>)>,
-    blobs: BTreeMap<FragmentId, EncryptedFragment>,
+    pub control: Vec<(EncryptedFragment, Option<EncryptedFragment>)>,
+    pub blobs: BTreeMap<FragmentId, EncryptedFragment>,
 }
 
 impl Mailbox {

@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod documents;
+mod evil;
 mod edge;
+mod forge;
 mod random;
 mod world;
 
