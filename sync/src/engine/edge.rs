@@ -59,6 +59,8 @@ pub(super) struct Edge {
     pub(super) appending: usize,
     /// What the edge says it took, and has not yet shown in its log.
     taken: BTreeMap<FragmentId, Offset>,
+    /// Before this offset the edge was asked to leave out what was superseded.
+    compact_until: Offset,
     /// Since when, by the monotonic clock, and how often the mailbox was opened anew.
     reopened: (u64, u32),
     /// Whether everything was read once more on this connection.
@@ -117,6 +119,7 @@ impl Edge {
             recent: BTreeMap::new(),
             appending: 0,
             taken: BTreeMap::new(),
+            compact_until: Offset(0),
             reopened: (0, 0),
             reread: false,
             tried_to_make: false,
@@ -560,6 +563,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         };
         edge.phase = Phase::CatchingUp;
         edge.taken = taken;
+        edge.compact_until = Offset(if row.next == 0 { u64::MAX } else { 0 });
         edge.next = Offset(row.next);
         edge.chain = Some(row.chain());
         edge.note_chain();
@@ -624,6 +628,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             self.state.warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
         }
         let restart = !honest && !edge.reread;
+        edge.compact_until = edge.compact_until.min(next);
         edge.next = next;
         edge.chain = Some(chain);
         edge.note_chain();
@@ -679,6 +684,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let seen = item.is_none_or(|item| item.offset(&id) == Some(offset));
         if let Some(edge) = self.edges.get_mut(&id)
             && !seen
+            && offset >= edge.compact_until
             && !edge.inbox.iter().any(|(shown, known)| *shown == offset && known.id() == fragment)
         {
             edge.taken.insert(fragment, offset);
@@ -690,10 +696,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let Some(edge) = self.edges.get_mut(&id) else {
             return;
         };
-        let next = edge.next;
+        let (next, compact_until) = (edge.next, edge.compact_until);
         let lacking: BTreeSet<FragmentId> = edge
             .taken
             .extract_if(.., |_, offset| *offset < next)
+            .filter(|(_, offset)| *offset >= compact_until)
             .map(|(fragment, _)| fragment)
             .filter(|fragment| self.state.items.contains_key(fragment))
             .collect();

@@ -105,7 +105,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                         batch.push((place, *opened));
                     }
                     Verdict::Wait(wait) => {
-                        if wait == Wait::Membership || wait == Wait::Keys {
+                        // Once for each: what nobody made would have the log read for ever.
+                        let is_new = !self.state.waiting.contains_key(&fragment.id());
+                        if is_new && matches!(wait, Wait::Membership | Wait::Keys) {
                             self.read_control(edge);
                         }
                         self.keep_waiting(Waiting {

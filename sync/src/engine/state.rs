@@ -435,6 +435,7 @@ impl State {
         Own {
             sequence: self.own.sequence + 1,
             hash: to_hex(&hash),
+            ..self.own.clone()
         }
     }
 }

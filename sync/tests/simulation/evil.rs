@@ -117,6 +117,7 @@ impl Trick {
                 | Self::DowngradeVersion
                 | Self::OldControl
                 | Self::NeverAck
+                | Self::WrongAcks
                 | Self::RefuseAgainAndAgain
                 | Self::EndlessControl
         )

@@ -9,6 +9,7 @@ mod documents;
 mod evil;
 mod edge;
 mod forge;
+mod lost_edge;
 mod random;
 mod world;
 
