@@ -369,6 +369,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             (Asked::Append(fragment), Answer::Ack { offset, .. }) if offset.0 < u64::MAX => {
                 self.expect_to_see(id, fragment, offset);
                 self.handle_ack(id, fragment, offset);
+                self.miss_what_was_taken(id);
             }
             (Asked::Give(index), Answer::CtlAck { .. }) => self.give_record(id, index + 1),
             (Asked::Change, Answer::CtlAck { index }) => self.handle_change_ack(id, index)?,
@@ -680,8 +681,10 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
 
     /// An edge that says it took something must show it in its log.
     fn expect_to_see(&mut self, id: NodeFingerprint, fragment: FragmentId, offset: Offset) {
+        let here = self.state.device.id();
         let item = self.state.items.get(&fragment);
-        let seen = item.is_none_or(|item| item.offset(&id) == Some(offset));
+        // What another device made may have been seen there, and have come another way before it could be used.
+        let seen = item.is_none_or(|item| item.offset(&id) == Some(offset) || item.device != here);
         if let Some(edge) = self.edges.get_mut(&id)
             && !seen
             && offset >= edge.compact_until

@@ -254,12 +254,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         docs
     }
 
-    /// Believes a pack of another device as far as it holds what it stands for.
-    pub(super) fn accept_pack(
-        &mut self,
-        id: FragmentId,
-        inner: &Inner,
-    ) -> Result<(), EngineError> {
+    /// Counts as taken in what a pack stands for; says whether anything was new.
+    pub(super) fn believe_covers(&mut self, inner: &Inner) -> bool {
+        let mut is_new = false;
         for covered in &inner.covers {
             let known = self.state.peers.get(&covered.device);
             if covered.device != self.state.device.id()
@@ -272,8 +269,19 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                     arrived_ms: self.now.wall_ms,
                 };
                 self.state.set_peer(covered.device, peer, &mut self.rows);
+                is_new = true;
             }
         }
+        is_new
+    }
+
+    /// Believes a pack of another device as far as it holds what it stands for.
+    pub(super) fn accept_pack(
+        &mut self,
+        id: FragmentId,
+        inner: &Inner,
+    ) -> Result<(), EngineError> {
+        self.believe_covers(inner);
         let mut lost = BTreeSet::new();
         let superseded: Vec<(FragmentId, Item)> = inner
             .supersedes

@@ -273,7 +273,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         Verdict::Wait(Wait::Gap)
     }
 
-    /// Says whether any entry of the batch was taken in whole.
+    /// Says whether anything that waits may be of use now.
     fn take_in(
         &mut self,
         batch: Vec<(Place, Opened)>,
@@ -331,6 +331,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         for (number, (place, opened)) in batch.into_iter().enumerate() {
             if missing[number] {
                 blocked.insert(opened.inner.device);
+                // What it builds on may be in a pack that waits for what this one stands for.
+                progress |= opened.pack && self.believe_covers(&opened.inner);
             }
             if blocked.contains(&opened.inner.device) {
                 let waiting = Waiting {

@@ -124,6 +124,14 @@ impl Forged {
         self
     }
 
+    /// By another member, in its own name, as its first entry.
+    pub fn by(mut self, device: usize) -> Self {
+        self.keys = copy(&self.readers[device]);
+        self.inner.device = self.keys.id();
+        (self.inner.sequence, self.inner.previous) = (1, [0; 32]);
+        self
+    }
+
     pub fn for_workspace(mut self, id: [u8; 16]) -> Self {
         self.workspace = WorkspaceId(id);
         self
