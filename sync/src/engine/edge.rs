@@ -3,7 +3,7 @@
 //! An edge is never believed: what it sends is judged in `receive` and `membership`, and what it says of its own
 //! log is compared with what it said before. Start at [`Edge`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use satchel_protocol::capability;
 use satchel_protocol::chain::Chain;
@@ -34,6 +34,13 @@ const RECENT_CHAINS: usize = 4096;
 /// Appends under way at a time; the edge serves 64 requests of a connection side by side.
 pub(super) const MAX_APPENDS: usize = 16;
 
+/// How often a mailbox is opened anew within [`REOPEN_WINDOW_MS`]: an edge that lets in and then refuses, again and
+/// again, must not keep the processor busy. Two changes of the keys and a conflict need four.
+const MAX_REOPENED: u32 = 8;
+const REOPEN_WINDOW_MS: u64 = 60_000;
+/// How long entries may be missing before an edge is asked for everything once more, and the user is told.
+const PATIENCE_MS: u64 = 60_000;
+
 /// An edge as this device sees it at the moment.
 pub(super) struct Edge {
     pub(super) link: NodeLink,
@@ -52,6 +59,14 @@ pub(super) struct Edge {
     /// Chain values before the latest offsets, to compare with what other devices were shown.
     recent: BTreeMap<Offset, Chain>,
     pub(super) appending: usize,
+    /// What the edge says it took, and has not yet shown in its log.
+    taken: BTreeMap<FragmentId, Offset>,
+    /// Before this offset the edge was asked to leave out what was superseded.
+    compact_until: Offset,
+    /// Since when, by the monotonic clock, and how often the mailbox was opened anew.
+    reopened: (u64, u32),
+    /// Whether everything was read once more on this connection.
+    reread: bool,
     /// Whether making the mailbox anew, or opening it with older keys, was tried already.
     tried_to_make: bool,
     tried_older: bool,
@@ -109,6 +124,10 @@ impl Edge {
             next: Offset(0),
             recent: BTreeMap::new(),
             appending: 0,
+            taken: BTreeMap::new(),
+            compact_until: Offset(0),
+            reopened: (0, 0),
+            reread: false,
             tried_to_make: false,
             tried_older: false,
             opened_epoch: None,
@@ -207,6 +226,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         edge.reason = None;
         edge.tried_older = false;
         edge.opened_epoch = None;
+        (edge.reopened, edge.reread) = ((0, 0), false);
         let connection = Connection {
             at_ms: self.now.wall_ms,
             address: edge.link.to_string(),
@@ -362,7 +382,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 },
             ) => {
                 self.keep_asking(id, request, Asked::Control);
-                self.gather_record(id, index, record, previous_epoch);
+                if !self.gather_record(id, index, record, previous_epoch) {
+                    self.give_up(id, "the edge node sent a list of members that does not end", true);
+                }
             }
             (Asked::Control, Answer::CtlEnd { .. }) => self.handle_control_end(id)?,
             (
@@ -388,10 +410,12 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 self.handle_caught_up(id, next, log_end, chain, ctl_next, sessions)?;
             }
             (Asked::HasItems(ids), Answer::HasBits { bits }) => self.handle_has(id, &ids, &bits)?,
-            (Asked::Append(fragment), Answer::Ack { offset, .. }) => {
+            (Asked::Append(fragment), Answer::Ack { offset, .. }) if offset.0 < u64::MAX => {
+                self.expect_to_see(id, fragment, offset);
                 self.handle_ack(id, fragment, offset);
+                self.miss_what_was_taken(id);
             }
-            (Asked::Give(_), Answer::CtlAck { index }) => self.give_record(id, index + 1),
+            (Asked::Give(index), Answer::CtlAck { .. }) => self.give_record(id, index + 1),
             (Asked::Change, Answer::CtlAck { index }) => self.handle_change_ack(id, index)?,
             (Asked::Attachment(step), answer) => self.handle_attachment(step, answer)?,
             _ => self.give_up(
@@ -432,7 +456,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             // Another device was faster.
             Asked::Give(_) if error.code == ErrorCode::Conflict => self.reopen_now(id),
             Asked::Follow if error.code == ErrorCode::BehindEnd => {
-                self.handle_rollback(id, Offset(error.limit))?;
+                self.handle_rollback(id)?;
                 self.reopen_now(id);
             }
             Asked::Append(fragment) => {
@@ -463,6 +487,16 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             return;
         };
         if edge.phase == Phase::Opening {
+            return;
+        }
+        let now = self.now.monotonic_ms;
+        if edge.reopened.0 + REOPEN_WINDOW_MS < now {
+            edge.reopened = (now, 0);
+        }
+        edge.reopened.1 += 1;
+        if edge.reopened.1 > MAX_REOPENED {
+            let words = "the edge node lets this laptop in and then refuses it, again and again";
+            self.give_up(id, words, true);
             return;
         }
         for request in edge.asked.keys() {
@@ -524,7 +558,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         chain: Chain,
         ctl_next: u32,
     ) -> Result<(), EngineError> {
-        let rolled_back = next.0 < row.next || (next.0 == row.next && chain != row.chain());
+        let items = self.state.items.values();
+        let mut offsets = items.filter_map(|item| item.offset(&id));
+        let rolled_back = next.0 < row.next
+            || (next.0 == row.next && chain != row.chain())
+            || offsets.any(|offset| offset >= next);
         self.state.set_edge(id, row, &mut self.rows);
         if access == Access::ControlOnly {
             self.read_control(id);
@@ -534,7 +572,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             edge.opened_epoch = Some(epoch);
         }
         if rolled_back {
-            self.handle_rollback(id, next)?;
+            self.handle_rollback(id)?;
         }
         if ctl_next < self.state.control.index()
             && self.state.newest().expose_writer_secret().is_some()
@@ -569,12 +607,20 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     /// Reads what is new and stays subscribed.
     pub(super) fn follow(&mut self, id: NodeFingerprint) {
         let row = self.state.edge_row(&id);
+        let items = self.state.items.iter();
+        let taken = items
+            .filter_map(|(fragment, item)| Some((*fragment, item.offset(&id)?)))
+            .filter(|(_, offset)| offset.0 >= row.next)
+            .collect();
         let Some(edge) = self.edges.get_mut(&id) else {
             return;
         };
         edge.phase = Phase::CatchingUp;
+        edge.taken = taken;
+        edge.compact_until = Offset(if row.next == 0 { u64::MAX } else { 0 });
         edge.next = Offset(row.next);
         edge.chain = Some(row.chain());
+        edge.note_chain();
         edge.inbox.clear();
         edge.inbox_bytes = 0;
         let request = Request::Follow {
@@ -597,15 +643,17 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let Some(edge) = self.edges.get_mut(&id) else {
             return Ok(());
         };
-        if offset < edge.next {
+        if offset < edge.next || offset.0 == u64::MAX {
             self.give_up(id, "the edge node sent entries in the wrong order", true);
             return Ok(());
         }
+        let fragment_id = fragment.id();
+        edge.taken.remove(&fragment_id);
         // Deleted entries are passed over; the chain over them cannot be computed.
         edge.chain = edge
             .chain
             .filter(|_| offset == edge.next)
-            .map(|chain| chain.after(offset, fragment.len_bytes(), fragment.id()));
+            .map(|chain| chain.after(offset, fragment.len_bytes(), fragment_id));
         edge.next = Offset(offset.0 + 1);
         edge.note_chain();
         edge.inbox_bytes += fragment.len_bytes();
@@ -636,6 +684,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             self.state
                 .warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
         }
+        let restart = !honest && !edge.reread;
+        edge.compact_until = edge.compact_until.min(next);
         edge.next = next;
         edge.chain = Some(chain);
         edge.note_chain();
@@ -645,6 +695,10 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             self.actions.push(Action::StatusChanged);
         }
         self.take_inbox(id)?;
+        if restart {
+            return self.read_all_again(id);
+        }
+        self.miss_what_was_taken(id);
         if ctl_next > self.state.control.index() {
             self.read_control(id);
         }
@@ -681,8 +735,95 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         self.commit()
     }
 
+    /// An edge that says it took something must show it in its log.
+    fn expect_to_see(&mut self, id: NodeFingerprint, fragment: FragmentId, offset: Offset) {
+        let here = self.state.device.id();
+        let item = self.state.items.get(&fragment);
+        // What another device made may have been seen there, and have come another way before it could be used.
+        let seen = item.is_none_or(|item| item.offset(&id) == Some(offset) || item.device != here);
+        if let Some(edge) = self.edges.get_mut(&id)
+            && !seen
+            && offset >= edge.compact_until
+            && !edge.inbox.iter().any(|(shown, known)| *shown == offset && known.id() == fragment)
+        {
+            edge.taken.insert(fragment, offset);
+        }
+    }
+
+    /// What an edge took and does not show where it said is sent again.
+    fn miss_what_was_taken(&mut self, id: NodeFingerprint) {
+        let Some(edge) = self.edges.get_mut(&id) else {
+            return;
+        };
+        let (next, compact_until) = (edge.next, edge.compact_until);
+        let lacking: BTreeSet<FragmentId> = edge
+            .taken
+            .extract_if(.., |_, offset| *offset < next)
+            .filter(|(_, offset)| *offset >= compact_until)
+            .map(|(fragment, _)| fragment)
+            .filter(|fragment| self.state.items.contains_key(fragment))
+            .collect();
+        if lacking.is_empty() {
+            return;
+        }
+        let words = "An edge node said that it had stored entries, and does not show them. This laptop sends them again; if this comes again, use another node.";
+        self.state.warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
+        self.forget_offsets(id, |fragment| lacking.contains(fragment));
+    }
+
+    /// Reads everything that an edge has once more; once on a connection, for it may lie again.
+    fn read_all_again(&mut self, id: NodeFingerprint) -> Result<(), EngineError> {
+        let Some(edge) = self.edges.get_mut(&id) else {
+            return Ok(());
+        };
+        if std::mem::replace(&mut edge.reread, true) {
+            return Ok(());
+        }
+        let mut row = self.state.edge_row(&id);
+        row.next = 0;
+        row.set_chain(Chain::START);
+        self.state.set_edge(id, row, &mut self.rows);
+        self.forget_offsets(id, |_| true);
+        self.commit()?;
+        self.reopen_now(id);
+        Ok(())
+    }
+
+    /// Looks for what members have seen, or built on, and no edge has shown.
+    pub(super) fn look_for_missing(&mut self) -> Result<(), EngineError> {
+        let now = self.now.monotonic_ms;
+        let waits = self.state.waiting.values().any(|waiting| waiting.why != Wait::Late);
+        let is_quiet = self.edges.values().any(Edge::is_live)
+            && self.edges.values().all(|edge| edge.phase != Phase::CatchingUp);
+        if !is_quiet || (!waits && self.missing_entries().is_empty()) {
+            self.missing_since_ms = None;
+            return Ok(());
+        }
+        let since = *self.missing_since_ms.get_or_insert(now);
+        if since + PATIENCE_MS > now {
+            return Ok(());
+        }
+        let words = "Entries of other laptops are missing: an edge node does not show all that it was given, or another laptop has not sent it yet. What is there is used, and the rest is asked for again.";
+        self.state.warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
+        let live: Vec<NodeFingerprint> = self
+            .edges
+            .iter()
+            .filter(|(_, edge)| edge.is_live() && !edge.reread)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in live {
+            self.read_all_again(id)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn look_for_missing_at_ms(&self) -> Option<u64> {
+        let may = self.edges.values().any(|edge| edge.is_live() && !edge.reread);
+        self.missing_since_ms.filter(|_| may).map(|since| since + PATIENCE_MS)
+    }
+
     /// The edge has less than it had, or something else: whatever it lacks is sent again.
-    fn handle_rollback(&mut self, id: NodeFingerprint, end: Offset) -> Result<(), EngineError> {
+    fn handle_rollback(&mut self, id: NodeFingerprint) -> Result<(), EngineError> {
         let words = "An edge node has lost entries, or shows an old copy of its data. This laptop sends again what is missing there; if this comes again, use another node.";
         self.state
             .warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
@@ -690,7 +831,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         row.next = 0;
         row.set_chain(Chain::START);
         self.state.set_edge(id, row, &mut self.rows);
-        self.forget_offsets(id, end);
+        // Nor is what comes before its end what it was.
+        self.forget_offsets(id, |_| true);
         self.commit()
     }
 

@@ -72,6 +72,9 @@ pub enum ChangeError {
     },
 }
 
+/// Records that are gathered before they are judged: a list of a thousand changes among a hundred devices is 11 MiB.
+const MAX_GATHERED_BYTES: usize = 64 << 20;
+
 type Gathered = (u32, EncryptedFragment, Option<EncryptedFragment>);
 
 /// What is wished for, and what is on its way.
@@ -79,7 +82,8 @@ type Gathered = (u32, EncryptedFragment, Option<EncryptedFragment>);
 pub(super) struct Wishes {
     queue: VecDeque<(u64, Change)>,
     proposed: Option<(u64, Change, (NodeFingerprint, ControlDraft))>,
-    records: BTreeMap<NodeFingerprint, Vec<Gathered>>,
+    /// With their length in bytes.
+    records: BTreeMap<NodeFingerprint, (usize, Vec<Gathered>)>,
 }
 
 impl Wishes {
@@ -313,19 +317,22 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         self.ask(id, request, Asked::Give(index));
     }
 
+    /// Keeps a record until the last one is there; says whether there was room for it.
     pub(super) fn gather_record(
         &mut self,
         id: NodeFingerprint,
         index: u32,
         record: EncryptedFragment,
         previous_epoch: Option<EncryptedFragment>,
-    ) {
-        let records = self.changes.records.entry(id).or_default();
+    ) -> bool {
+        let (bytes, records) = self.changes.records.entry(id).or_default();
+        *bytes += record.len_bytes();
         records.push((index, record, previous_epoch));
+        *bytes <= MAX_GATHERED_BYTES
     }
 
     pub(super) fn handle_control_end(&mut self, id: NodeFingerprint) -> Result<(), EngineError> {
-        let records = self.changes.records.remove(&id).unwrap_or_default();
+        let (_, records) = self.changes.records.remove(&id).unwrap_or_default();
         let known = self.state.control.index();
         let records: Vec<Gathered> = records
             .into_iter()

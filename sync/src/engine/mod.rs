@@ -165,6 +165,8 @@ pub struct Engine<D, S> {
     /// For packing: how many small entries there were last, and when the last one came.
     entries_seen: usize,
     last_taken_ms: u64,
+    /// Since when, by the monotonic clock, entries are missing though the edges say that there are no more.
+    missing_since_ms: Option<u64>,
 }
 
 impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
@@ -188,6 +190,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             seen: BTreeMap::new(),
             entries_seen: 0,
             last_taken_ms: now.monotonic_ms,
+            missing_since_ms: None,
             state,
         };
         let all = engine.documents.all().into_iter();
@@ -262,6 +265,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let changed = self.documents.take_changed();
         self.sending.note(changed, self.now);
         self.connect_where_due();
+        self.look_for_missing()?;
         self.propose_wishes();
         self.flush_where_due()?;
         self.pack_where_due()?;
@@ -279,8 +283,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let edges = self.edges.values().filter_map(Edge::wake_at_ms);
         let may_send = self.may_write() && self.edges.values().any(Edge::is_live);
         let own = [
-            self.sending.due_ms().filter(|_| may_send),
-            self.pack_due_ms().filter(|_| may_send),
+            self.sending.due_ms().filter(|_| is_live),
+            self.pack_due_ms().filter(|_| is_live),
+            self.look_for_missing_at_ms(),
         ];
         edges.chain(own.into_iter().flatten()).min()
     }

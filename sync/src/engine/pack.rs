@@ -86,7 +86,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     pub(super) fn pack_where_due(&mut self) -> Result<(), EngineError> {
-        if !self.may_write() || self.awaits_entries() {
+        // What an edge invented, or a removed device wrote, waits for ever and keeps nobody from packing.
+        let has_gap = self.state.waiting.values().any(|waiting| waiting.why == Wait::Gap);
+        if !self.may_write() || has_gap {
             return Ok(());
         }
         let entries = self.small_entries();
@@ -261,8 +263,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         docs
     }
 
-    /// Believes a pack of another device as far as it holds what it stands for.
-    pub(super) fn accept_pack(&mut self, id: FragmentId, inner: &Inner) -> Result<(), EngineError> {
+    /// Counts as taken in what a pack stands for; says whether anything was new.
+    pub(super) fn believe_covers(&mut self, inner: &Inner) -> bool {
+        let mut is_new = false;
         for covered in &inner.covers {
             let known = self.state.peers.get(&covered.device);
             if covered.device != self.state.device.id()
@@ -275,8 +278,19 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                     arrived_ms: self.now.wall_ms,
                 };
                 self.state.set_peer(covered.device, peer, &mut self.rows);
+                is_new = true;
             }
         }
+        is_new
+    }
+
+    /// Believes a pack of another device as far as it holds what it stands for.
+    pub(super) fn accept_pack(
+        &mut self,
+        id: FragmentId,
+        inner: &Inner,
+    ) -> Result<(), EngineError> {
+        self.believe_covers(inner);
         let mut lost = BTreeSet::new();
         let superseded: Vec<(FragmentId, Item)> = inner
             .supersedes

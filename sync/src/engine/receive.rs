@@ -19,6 +19,9 @@ use crate::id::{DeviceId, to_hex};
 use crate::member::Role;
 use crate::sealing;
 
+/// Entries that are kept until they can be used: 32 of the longest, or a hundred thousand small ones.
+const MAX_WAITING_BYTES: usize = 32 << 20;
+
 /// An entry that was opened and found to be a member's.
 struct Opened {
     id: FragmentId,
@@ -102,15 +105,16 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                         batch.push((place, *opened));
                     }
                     Verdict::Wait(wait) => {
-                        if wait == Wait::Membership || wait == Wait::Keys {
+                        // Once for each: what nobody made would have the log read for ever.
+                        let is_new = !self.state.waiting.contains_key(&fragment.id());
+                        if is_new && matches!(wait, Wait::Membership | Wait::Keys) {
                             self.read_control(edge);
                         }
-                        let waiting = Waiting {
+                        self.keep_waiting(Waiting {
                             why: wait,
                             place,
                             fragment,
-                        };
-                        self.state.wait(waiting, &mut self.rows);
+                        });
                     }
                     Verdict::Refuse(words) => {
                         self.state.stop_waiting(fragment.id(), &mut self.rows);
@@ -131,6 +135,18 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             if fragments.is_empty() {
                 return self.commit();
             }
+        }
+    }
+
+    /// Keeps what cannot be used yet, as far as there is room: an edge can invent more than any disk holds.
+    fn keep_waiting(&mut self, waiting: Waiting) {
+        let known = self.state.waiting.contains_key(&waiting.fragment.id());
+        let bytes = self.state.waiting_bytes + waiting.fragment.len_bytes();
+        if known || bytes <= MAX_WAITING_BYTES {
+            self.state.wait(waiting, &mut self.rows);
+        } else {
+            let words = "More entries have arrived that cannot be used yet than this laptop keeps. They are asked for again after the next connection.";
+            self.state.warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
         }
     }
 
@@ -261,8 +277,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         Verdict::Wait(Wait::Gap)
     }
 
-    /// Says whether any entry of the batch was taken in whole.
-    fn take_in(&mut self, batch: Vec<(Place, Opened)>) -> Result<bool, EngineError> {
+    /// Says whether anything that waits may be of use now.
+    fn take_in(
+        &mut self,
+        batch: Vec<(Place, Opened)>,
+    ) -> Result<bool, EngineError> {
         let (mut parts, mut owners, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
         for (number, (_, opened)) in batch.iter().enumerate() {
             for part in &opened.inner.parts {
@@ -316,6 +335,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         for (number, (place, opened)) in batch.into_iter().enumerate() {
             if missing[number] {
                 blocked.insert(opened.inner.device);
+                // What it builds on may be in a pack that waits for what this one stands for.
+                progress |= opened.pack && self.believe_covers(&opened.inner);
             }
             if blocked.contains(&opened.inner.device) {
                 let waiting = Waiting {

@@ -20,6 +20,9 @@ pub(super) struct Own {
     pub(super) sequence: u64,
     /// Hash of the last entry, hexadecimal.
     pub(super) hash: String,
+    /// Devices whose entries an edge lost, so that documents are sent whole instead: nobody need wait for them.
+    #[serde(default)]
+    pub(super) made_good: BTreeSet<DeviceId>,
 }
 
 /// How far a device's entries have been taken in.

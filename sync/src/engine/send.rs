@@ -182,6 +182,10 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             let stands_for: Option<&[FragmentId]> = stands_for_all.then_some(&[]);
             self.make_item(FragmentKind::Pack, parts, stands_for)?;
         }
+        if !self.state.own.made_good.is_empty() {
+            // Whoever waits for entries that an edge lost goes on from here: what they brought has just been sent.
+            self.make_item(FragmentKind::Pack, Vec::new(), &[])?;
+        }
         Ok(())
     }
 
@@ -205,8 +209,10 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             created_ms: self.now.wall_ms,
             seen: self.seen_by_us(),
             observed: self.observed(),
-            covers: if stands_for.is_some() {
+            covers: if !supersedes.is_empty() {
                 self.covered()
+            } else if parts.is_empty() {
+                self.made_good()
             } else {
                 Vec::new()
             },
@@ -241,7 +247,10 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             heads.sort_unstable();
             self.state.set_shared(part.key, heads, &mut self.rows);
         }
-        let own = self.state.next_own(hash);
+        let mut own = self.state.next_own(hash);
+        if inner.parts.is_empty() && supersedes.is_empty() {
+            own.made_good.clear();
+        }
         self.state.set_own(own, &mut self.rows);
         let id = fragment.id();
         self.state.keep_fragment(fragment, &mut self.rows);
@@ -300,6 +309,21 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         if self.state.own.sequence > 0 && is_all_sent {
             covered.push(Seen {
                 device: here,
+                sequence: self.state.own.sequence,
+                hash: self.state.own_hash(),
+            });
+        }
+        covered
+    }
+
+    /// The entries of devices of which an edge lost some, and all before the next one of this device.
+    fn made_good(&self) -> Vec<Seen> {
+        let of = &self.state.own.made_good;
+        let mut covered = self.seen_by_us();
+        covered.retain(|seen| of.contains(&seen.device));
+        if self.state.own.sequence > 0 {
+            covered.push(Seen {
+                device: self.state.device.id(),
                 sequence: self.state.own.sequence,
                 hash: self.state.own_hash(),
             });
@@ -430,20 +454,31 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         }
         self.sending.again = true;
         self.state.drop_item(id, &mut self.rows);
+        let mut own = self.state.own.clone();
+        own.made_good.insert(item.device);
+        if item.pack {
+            // It may have stood for entries of every device.
+            own.made_good.extend(self.state.peers.keys());
+        }
+        self.state.set_own(own, &mut self.rows);
         for key in item.parts.iter().filter_map(PartNote::doc) {
             self.state.set_shared(key, Vec::new(), &mut self.rows);
             self.sending.note(vec![(key, None)], self.now);
         }
     }
 
-    /// Nothing is known any more of where an edge has what.
-    pub(super) fn forget_offsets(&mut self, edge: NodeFingerprint, end: Offset) {
-        let ids: Vec<FragmentId> = self.state.items.keys().copied().collect();
+    /// An edge has these no more, as far as is known: it says so itself when it shows its log.
+    pub(super) fn forget_offsets(
+        &mut self,
+        edge: NodeFingerprint,
+        is_gone: impl Fn(&FragmentId) -> bool,
+    ) {
+        let ids: Vec<FragmentId> = self.state.items.keys().copied().filter(is_gone).collect();
         for id in ids {
             let Some(mut item) = self.state.items.get(&id).cloned() else {
                 continue;
             };
-            if item.offset(&edge).is_some_and(|offset| offset >= end) {
+            if item.offset(&edge).is_some() {
                 item.offsets.remove(&EdgeKey(edge));
                 item.lost.insert(EdgeKey(edge));
                 self.state.set_item(id, item, &mut self.rows);
@@ -540,6 +575,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             let own = super::rows::Own {
                 sequence: inner.sequence,
                 hash: to_hex(&hash),
+                ..self.state.own.clone()
             };
             self.state.set_own(own, &mut self.rows);
         }

@@ -82,6 +82,8 @@ pub(super) struct State {
     pub(super) items: BTreeMap<FragmentId, Item>,
     pub(super) peers: BTreeMap<DeviceId, Peer>,
     pub(super) waiting: BTreeMap<FragmentId, Waiting>,
+    /// How much that is.
+    pub(super) waiting_bytes: usize,
     pub(super) edge_rows: BTreeMap<NodeFingerprint, EdgeRow>,
     pub(super) ledger: Vec<rows::Connection>,
     pub(super) warnings: Vec<Warning>,
@@ -205,8 +207,8 @@ impl State {
         let mut control = Vec::new();
         let (mut shared, mut fragments, mut items) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let (mut peers, mut waiting, mut edge_rows) =
-            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut waiting: BTreeMap<FragmentId, Waiting> = BTreeMap::new();
+        let (mut peers, mut edge_rows) = (BTreeMap::new(), BTreeMap::new());
         let wrong = || EngineError::Rows("an entry");
         for (Key { table, id }, value) in all {
             match table {
@@ -293,6 +295,7 @@ impl State {
             fragments,
             items,
             peers,
+            waiting_bytes: waiting.values().map(|waiting| waiting.fragment.len_bytes()).sum(),
             waiting,
             edge_rows,
         })
@@ -363,11 +366,15 @@ impl State {
     pub(super) fn wait(&mut self, waiting: Waiting, rows: &mut Vec<Row>) {
         let id = waiting.fragment.id();
         rows.push((Key::new(Table::Waiting, id.0), Some(waiting.to_bytes())));
-        self.waiting.insert(id, waiting);
+        self.waiting_bytes += waiting.fragment.len_bytes();
+        if let Some(before) = self.waiting.insert(id, waiting) {
+            self.waiting_bytes -= before.fragment.len_bytes();
+        }
     }
 
     pub(super) fn stop_waiting(&mut self, id: FragmentId, rows: &mut Vec<Row>) {
-        if self.waiting.remove(&id).is_some() {
+        if let Some(waiting) = self.waiting.remove(&id) {
+            self.waiting_bytes -= waiting.fragment.len_bytes();
             rows.push(rows::gone(Table::Waiting, id.0));
         }
     }
@@ -430,6 +437,7 @@ impl State {
         Own {
             sequence: self.own.sequence + 1,
             hash: to_hex(&hash),
+            ..self.own.clone()
         }
     }
 }

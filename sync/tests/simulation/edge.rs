@@ -16,7 +16,7 @@ pub struct Mailbox {
     capabilities: Vec<Capabilities>,
     pub log: Vec<(EncryptedFragment, bool)>,
     pub control: Vec<(EncryptedFragment, Option<EncryptedFragment>)>,
-    blobs: BTreeMap<FragmentId, EncryptedFragment>,
+    pub blobs: BTreeMap<FragmentId, EncryptedFragment>,
 }
 
 impl Mailbox {

@@ -5,8 +5,13 @@
 
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
+mod canary;
 mod documents;
+mod evil;
 mod edge;
+mod forge;
+mod lost_edge;
+mod members;
 mod random;
 mod removal;
 mod world;

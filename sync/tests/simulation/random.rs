@@ -1,5 +1,7 @@
 //! A small generator whose whole state is its seed, so that a run can be repeated.
 
+use satchel_sync::member::DeviceKeys;
+
 /// SplitMix64 (Steele, Lea and Flood 2014).
 pub struct Random(pub u64);
 
@@ -14,6 +16,15 @@ impl Random {
 
     pub fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize
+    }
+
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        std::array::from_fn(|_| self.next() as u8)
+    }
+
+    pub fn device_keys(&mut self) -> DeviceKeys {
+        let bytes = [&[1][..], &self.bytes::<64>()].concat();
+        DeviceKeys::from_secret_bytes(&bytes).unwrap()
     }
 
     pub fn chance(&mut self, percent: u64) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use satchel_protocol::fragment::EncryptedFragment;
 use satchel_protocol::frame::{Answer, Request};
 use satchel_protocol::id::{MailboxId, NodeFingerprint};
 use satchel_protocol::link::NodeLink;
@@ -14,7 +15,7 @@ use satchel_sync::entry::{DocKey, DocKind};
 use satchel_sync::member::{ControlLog, DeviceKeys, Keyring, Role};
 
 use crate::documents::SimDocuments;
-use crate::edge::{Session, SimEdge};
+use crate::edge::{Mailbox, Session, SimEdge};
 use crate::random::Random;
 
 pub type SimEngine = Engine<SimDocuments, SimStore>;
@@ -39,6 +40,40 @@ impl SyncStore for SimStore {
             *left -= 1;
         }
         self.rows.borrow_mut().commit(rows)
+    }
+}
+
+/// What a malicious edge does with one request instead of serving it: its answers, and whether they end.
+pub type Instead = Box<dyn FnMut(usize, &Request) -> Option<(Vec<Answer>, bool)>>;
+/// What it makes of one answer to a device.
+pub type Twist = Box<dyn FnMut(usize, Answer) -> Vec<Answer>>;
+
+/// What makes an edge a malicious one.
+#[derive(Default)]
+pub struct Tricks {
+    pub instead: Option<Instead>,
+    pub twist: Option<Twist>,
+    /// Devices that are served from another store.
+    pub forks: BTreeMap<(usize, NodeFingerprint), SimEdge>,
+}
+
+/// What people call things: an edge must see nothing of it.
+#[derive(Clone)]
+pub struct Names {
+    pub workspace: WorkspaceId,
+    pub title: String,
+    pub user: String,
+    pub label: String,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            workspace: WorkspaceId([7; 16]),
+            title: "Papers".into(),
+            user: "Ada".into(),
+            label: "Laptop".into(),
+        }
     }
 }
 
@@ -68,6 +103,8 @@ pub struct World {
     pub links: Vec<NodeLink>,
     /// Edges that a device cannot reach now.
     pub cut: BTreeSet<(usize, NodeFingerprint)>,
+    pub tricks: Tricks,
+    pub names: Names,
     bindings: u8,
 }
 
@@ -87,6 +124,10 @@ pub fn doc(number: u8) -> DocKey {
 impl World {
     /// A workspace on `devices` devices, all of them members and none connected yet.
     pub fn new(seed: u64, devices: usize, edges: u8) -> Self {
+        Self::named(seed, devices, edges, Names::default())
+    }
+
+    pub fn named(seed: u64, devices: usize, edges: u8, names: Names) -> Self {
         let links: Vec<NodeLink> = (1..=edges)
             .map(|number| NodeLink {
                 address: format!("edge{number}.example:4747"),
@@ -103,6 +144,8 @@ impl World {
             devices: Vec::new(),
             links,
             cut: BTreeSet::new(),
+            tricks: Tricks::default(),
+            names,
             bindings: 0,
         };
         world.found();
@@ -113,10 +156,10 @@ impl World {
     }
 
     fn found(&mut self) {
-        let keys = DeviceKeys::random();
-        let workspace = WorkspaceId([7; 16]);
+        let keys = self.random.device_keys();
+        let Names { workspace, user, label, .. } = self.names.clone();
         let (control, keyring, policy, draft) =
-            ControlLog::begin(workspace, &keys, "Ada", "First", 0).unwrap();
+            ControlLog::begin(workspace, &keys, &user, &label, 0).unwrap();
         let founding = Founding {
             workspace,
             mailbox: policy.mailbox().to_string(),
@@ -132,7 +175,7 @@ impl World {
         self.devices[number].documents.write(DocKey::INDEX, "begun");
     }
 
-    fn add(&mut self, keys: DeviceKeys, rows: Vec<Row>, joined: bool) -> usize {
+    pub fn add(&mut self, keys: DeviceKeys, rows: Vec<Row>, joined: bool) -> usize {
         let device = Device {
             documents: SimDocuments::default(),
             store: SimStore::default(),
@@ -151,21 +194,15 @@ impl World {
 
     /// Adds a device by way of the first one, which needs its edge for that.
     pub fn join(&mut self, role: Role) -> usize {
-        self.join_by(0, role)
-    }
-
-    /// Adds a device by way of this one.
-    pub fn join_by(&mut self, by: usize, role: Role) -> usize {
-        let keys = DeviceKeys::random();
+        let keys = self.random.device_keys();
         let change = Change::Add {
             public: keys.public(),
-            user: "Ada".into(),
-            label: format!("Laptop {}", self.devices.len() + 1),
+            user: self.names.user.clone(),
+            label: format!("{} {}", self.names.label, self.devices.len() + 1),
             role,
         };
-        self.change(by, change).unwrap();
-        let engine = self.devices[by].engine.as_ref().unwrap();
-        let welcome = engine.welcome(role, "Papers".into());
+        self.change(0, change).unwrap();
+        let welcome = self.engine(0).welcome(role, self.names.title.clone());
         let founding = Founding {
             workspace: welcome.workspace,
             mailbox: welcome.mailbox.to_string(),
@@ -316,11 +353,10 @@ impl World {
         let mut ready = Vec::new();
         for (number, device) in self.devices.iter().enumerate() {
             for (edge, line) in &device.lines {
+                let served = self.tricks.forks.get(&(number, *edge)).unwrap_or(&self.edges[edge]);
                 let has_news = line.follow.is_some_and(|(_, mailbox, next, _)| {
-                    let found = self.edges[edge].mailboxes.get(&mailbox);
-                    found.is_some_and(|found| {
-                        (found.log.len() as u64) > next || found.control.len() > line.told
-                    })
+                    let found = served.mailboxes.get(&mailbox);
+                    found.is_some_and(|found| (found.log.len() as u64) > next)
                 });
                 if !line.requests.is_empty() || !line.answers.is_empty() || has_news {
                     ready.push((number, *edge));
@@ -354,13 +390,16 @@ impl World {
         let sessions = self.sessions(edge);
         let line = self.devices[number].lines.get_mut(&edge).unwrap();
         let (request, message) = line.requests.remove(at);
-        let served = self.edges.get_mut(&edge).unwrap();
-        let (answers, ends) = match message {
-            Request::Follow {
+        let honest = self.edges.get_mut(&edge).unwrap();
+        let served = self.tricks.forks.get_mut(&(number, edge)).unwrap_or(honest);
+        let trick = self.tricks.instead.as_mut();
+        let (answers, ends) = match (trick.and_then(|trick| trick(number, &message)), message) {
+            (Some(done), _) => done,
+            (None, Request::Follow {
                 mailbox,
                 from,
                 compact,
-            } => {
+            }) => {
                 let mut next = from.0;
                 match served.follow(&line.session, mailbox, &mut next, compact, sessions) {
                     Ok(answers) => {
@@ -371,8 +410,9 @@ impl World {
                     Err(refusal) => (refusal, true),
                 }
             }
-            message => (served.handle(&mut line.session, &message), true),
+            (None, message) => (served.handle(&mut line.session, &message), true),
         };
+        let answers = twisted(&mut self.tricks.twist, number, answers);
         let events = answers.into_iter().map(|answer| Event::Answered {
             edge,
             request,
@@ -394,7 +434,7 @@ impl World {
         let Some((request, mailbox, mut next, compact)) = line.follow else {
             return;
         };
-        let served = &self.edges[&edge];
+        let served = self.tricks.forks.get(&(number, edge)).unwrap_or(&self.edges[&edge]);
         let answers: Vec<Answer> =
             match served.follow(&line.session, mailbox, &mut next, compact, sessions) {
                 Ok(answers) => {
@@ -407,12 +447,60 @@ impl World {
                     refusal
                 }
             };
-        line.answers
-            .extend(answers.into_iter().map(|answer| Event::Answered {
-                edge,
-                request,
-                answer,
-            }));
+        let answers = twisted(&mut self.tricks.twist, number, answers);
+        line.answers.extend(answers.into_iter().map(|answer| Event::Answered {
+            edge,
+            request,
+            answer,
+        }));
+    }
+
+    pub fn engine(&self, number: usize) -> &SimEngine {
+        self.devices[number].engine.as_ref().unwrap()
+    }
+
+    /// The keys of the epochs that a device has stored.
+    pub fn keyring(&self, number: usize) -> Keyring {
+        let rows = self.devices[number].store.rows.borrow_mut().load().unwrap();
+        let keyring = rows.into_iter().find(|(key, _)| key.id == b"keyring").unwrap();
+        Keyring::from_secret_bytes(&keyring.1).unwrap()
+    }
+
+    /// The fragments in the log of an edge, as an honest one has them.
+    pub fn log(&self, edge: NodeFingerprint) -> Vec<EncryptedFragment> {
+        let log = |mailbox: &Mailbox| mailbox.log.iter().map(|(fragment, _)| fragment.clone()).collect();
+        self.edges[&edge].mailboxes.values().next().map(log).unwrap_or_default()
+    }
+
+    pub fn mailbox(&mut self, edge: NodeFingerprint) -> &mut Mailbox {
+        let served = self.edges.get_mut(&edge).unwrap();
+        served.mailboxes.values_mut().next().unwrap()
+    }
+
+    /// Writes a word, and gives the device a moment.
+    pub fn write(&mut self, number: usize, key: DocKey, word: &str) {
+        self.devices[number].documents.write(key, word);
+        self.step(number, Event::Tick);
+    }
+
+    /// Every connection to an edge breaks.
+    pub fn break_lines(&mut self, edge: NodeFingerprint) {
+        for number in 0..self.devices.len() {
+            self.break_line(number, edge);
+        }
+    }
+
+    /// So much time passes, whatever the edges do in it; a device that never comes to rest fails.
+    pub fn run(&mut self, ticks: usize) {
+        for _ in 0..ticks {
+            let mut moves = 0;
+            while self.deliver_any() {
+                moves += 1;
+                assert!(moves < 4_000, "a device and an edge keep each other busy");
+            }
+            self.now_ms += 2_000;
+            self.tick();
+        }
     }
 
     fn sessions(&self, edge: NodeFingerprint) -> u16 {
@@ -494,6 +582,13 @@ impl World {
             );
         }
         panic!("the devices never come to rest");
+    }
+}
+
+fn twisted(twist: &mut Option<Twist>, number: usize, answers: Vec<Answer>) -> Vec<Answer> {
+    match twist {
+        Some(twist) => answers.into_iter().flat_map(|answer| twist(number, answer)).collect(),
+        None => answers,
     }
 }
 
