@@ -341,7 +341,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 } else {
                     FragmentKind::Entry
                 };
-                self.make_item(kind, vec![part], None)?;
+                self.make_item(kind, vec![part], &[])?;
             }
         }
         self.actions.push(Action::StatusChanged);

@@ -283,8 +283,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let edges = self.edges.values().filter_map(Edge::wake_at_ms);
         let may_send = self.may_write() && self.edges.values().any(Edge::is_live);
         let own = [
-            self.sending.due_ms().filter(|_| is_live),
-            self.pack_due_ms().filter(|_| is_live),
+            self.sending.due_ms().filter(|_| may_send),
+            self.pack_due_ms().filter(|_| may_send),
             self.look_for_missing_at_ms(),
         ];
         edges.chain(own.into_iter().flatten()).min()

@@ -76,7 +76,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     /// Whether something arrived that does not fit yet: a pack made now would leave it out.
     fn awaits_entries(&self) -> bool {
         let mut waiting = self.state.waiting.values();
-        waiting.any(|waiting| waiting.why != Wait::Late)
+        // What an edge invented, or a removed device wrote, waits for ever and keeps nobody from packing.
+        waiting.any(|waiting| waiting.why == Wait::Gap)
     }
 
     pub(super) fn pack_due_ms(&self) -> Option<u64> {
@@ -86,9 +87,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     pub(super) fn pack_where_due(&mut self) -> Result<(), EngineError> {
-        // What an edge invented, or a removed device wrote, waits for ever and keeps nobody from packing.
-        let has_gap = self.state.waiting.values().any(|waiting| waiting.why == Wait::Gap);
-        if !self.may_write() || has_gap {
+        if !self.may_write() || self.awaits_entries() {
             return Ok(());
         }
         let entries = self.small_entries();
@@ -173,9 +172,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let last = packs.len() - 1;
         for (number, parts) in packs.into_iter().enumerate() {
             // Only the last one stands for the entries: before it not everything is there.
-            let stands_for = (number == last).then_some(&superseded[..]);
-            if !parts.is_empty() || number == last {
-                self.make_item(FragmentKind::Pack, parts, stands_for)?;
+            let superseded = if number == last { &superseded[..] } else { &[] };
+            if !parts.is_empty() || !superseded.is_empty() {
+                self.make_item(FragmentKind::Pack, parts, superseded)?;
             }
         }
         Ok(())

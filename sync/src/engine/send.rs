@@ -38,8 +38,6 @@ pub(super) struct Sending {
     dirty: BTreeMap<DocKey, Option<Vec<ChangeHash>>>,
     since_ms: Option<u64>,
     gather_ms: u64,
-    /// An edge lost entries: once their documents are there again, that stands for all that was lost.
-    again: bool,
 }
 
 impl Sending {
@@ -140,14 +138,14 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 continue;
             }
             if bytes + outgoing.bytes.len() > MAX_BODY_BYTES {
-                self.make_item(FragmentKind::Entry, std::mem::take(&mut parts), None)?;
+                self.make_item(FragmentKind::Entry, std::mem::take(&mut parts), &[])?;
                 bytes = 0;
             }
             bytes += outgoing.bytes.len();
             parts.push(part_of(key, Encoding::Changes, outgoing));
         }
         if !parts.is_empty() {
-            self.make_item(FragmentKind::Entry, parts, None)?;
+            self.make_item(FragmentKind::Entry, parts, &[])?;
         }
         Ok(())
     }
@@ -168,19 +166,17 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             let is_index = *key == DocKey::INDEX;
             bytes += outgoing.bytes.len();
             if bytes > MAX_BODY_BYTES {
-                self.make_item(FragmentKind::Pack, std::mem::take(&mut parts), None)?;
+                self.make_item(FragmentKind::Pack, std::mem::take(&mut parts), &[])?;
                 bytes = outgoing.bytes.len();
             }
             parts.push(part_of(*key, Encoding::Save, outgoing));
             if is_index {
-                self.make_item(FragmentKind::Pack, std::mem::take(&mut parts), None)?;
+                self.make_item(FragmentKind::Pack, std::mem::take(&mut parts), &[])?;
                 bytes = 0;
             }
         }
-        let stands_for_all = std::mem::take(&mut self.sending.again);
-        if !parts.is_empty() || stands_for_all {
-            let stands_for: Option<&[FragmentId]> = stands_for_all.then_some(&[]);
-            self.make_item(FragmentKind::Pack, parts, stands_for)?;
+        if !parts.is_empty() {
+            self.make_item(FragmentKind::Pack, parts, &[])?;
         }
         if !self.state.own.made_good.is_empty() {
             // Whoever waits for entries that an edge lost goes on from here: what they brought has just been sent.
@@ -191,15 +187,13 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
 
     /// Signs and seals an entry or pack and puts it where it is sent from. It is sent after the next commit.
     ///
-    /// `stands_for` is given for the pack after which the mailbox holds everything that was taken in so far, with the
-    /// entries that it makes superfluous.
+    /// A pack that makes entries superfluous, or that makes good what an edge lost, says how far it stands for others.
     pub(super) fn make_item(
         &mut self,
         kind: FragmentKind,
         parts: Vec<Part>,
-        stands_for: Option<&[FragmentId]>,
+        supersedes: &[FragmentId],
     ) -> Result<(), EngineError> {
-        let supersedes = stands_for.unwrap_or_default();
         let pack = kind == FragmentKind::Pack;
         let inner = Inner {
             device: self.state.device.id(),
@@ -452,7 +446,6 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         if item.device != self.state.device.id() && !item.lost.contains(&EdgeKey(edge)) {
             return;
         }
-        self.sending.again = true;
         self.state.drop_item(id, &mut self.rows);
         let mut own = self.state.own.clone();
         own.made_good.insert(item.device);

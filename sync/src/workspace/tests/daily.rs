@@ -354,7 +354,7 @@ fn earlier_versions_are_listed_read_and_brought_back() {
         .put(vec![NewDocument::plain("Note", "one")])
         .unwrap()[0]
         .id;
-    workspace.become_device(crate::id::DeviceId([7; 16]));
+    workspace.become_device(DeviceId([7; 16]));
     let edit = |text: &str| NewDocument {
         existing: Some(id),
         ..NewDocument::plain("Note", text)
@@ -364,7 +364,7 @@ fn earlier_versions_are_listed_read_and_brought_back() {
     assert_eq!(versions.len(), 2, "{versions:?}");
     assert_eq!(
         (versions[0].author, versions[1].author),
-        (None, Some(crate::id::DeviceId([7; 16])))
+        (None, Some(DeviceId([7; 16])))
     );
     assert!(versions.iter().all(|version| version.at_ms.is_some()));
     assert_eq!(workspace.text_of(id, &versions[0]).unwrap(), "one");
