@@ -6,7 +6,7 @@ use automerge::transaction::Transactable;
 use automerge::{ActorId, Automerge, ROOT};
 use satchel_protocol::fragment::{EncryptedFragment, FragmentKind};
 use satchel_sync::entry::{DocKey, Encoding, Inner, Part, PartBody, inner_hash};
-use satchel_sync::member::{DeviceKeys, EpochSecrets};
+use satchel_sync::member::{DeviceKeys, EpochSecrets, Role};
 use satchel_sync::sealing::{self, Padding};
 use satchel_sync::WorkspaceId;
 
@@ -77,6 +77,7 @@ impl Forged {
         let (bytes, heads) = change(actor, "forged");
         let inner = Inner {
             sequence: before.sequence + 1,
+            control_head: world.engine(device).welcome(Role::Writer, String::new()).control_head,
             previous: hash,
             seen: Vec::new(),
             observed: Vec::new(),

@@ -138,7 +138,7 @@ fn a_role_changes_what_a_device_may_do() {
     let id = world.devices[2].keys.id();
     world.change(0, Change::SetRole(id, Role::Reader)).unwrap();
     world.settle();
-    assert_eq!(world.engine(2).status().role, Some(Role::Reader));
+    assert_eq!(world.engine(2).status().role, Some(Role::Reader), "{:#?}", world.engine(2).status());
     world.write(2, doc(1), "as a reader");
     world.settle();
     assert!(!has(&world, 0, 1, "as a reader"));
@@ -165,7 +165,8 @@ fn two_owners_change_the_membership_at_once() {
         world.settle();
         for number in 0..2 {
             let mut results = world.devices[number].results.iter().filter(|(ticket, _)| *ticket == 77);
-            assert!(results.next().unwrap().1.is_ok(), "SATCHEL_SEED={seed}");
+            let result = &results.next().unwrap().1;
+            assert!(result.is_ok(), "SATCHEL_SEED={seed}: {result:?}");
         }
         for number in 0..3 {
             let devices = world.engine(number).status().devices;
