@@ -18,8 +18,18 @@ fn every_byte(world: &World) -> Vec<Vec<u8>> {
     for edge in world.edges.values() {
         all.extend(edge.received.iter().cloned());
         for mailbox in edge.mailboxes.values() {
-            all.extend(mailbox.log.iter().map(|(fragment, _)| fragment.as_bytes().to_vec()));
-            all.extend(mailbox.blobs.values().map(|fragment| fragment.as_bytes().to_vec()));
+            all.extend(
+                mailbox
+                    .log
+                    .iter()
+                    .map(|(fragment, _)| fragment.as_bytes().to_vec()),
+            );
+            all.extend(
+                mailbox
+                    .blobs
+                    .values()
+                    .map(|fragment| fragment.as_bytes().to_vec()),
+            );
             for (record, previous) in &mailbox.control {
                 all.push(record.as_bytes().to_vec());
                 all.extend(previous.iter().map(|fragment| fragment.as_bytes().to_vec()));
@@ -75,7 +85,11 @@ fn look_for_markers(seed: u64) {
     world.settle();
     for (number, word) in words.iter().enumerate() {
         let id = ids[number % ids.len()];
-        let kind = if number % 2 == 0 { DocKind::Document } else { DocKind::Chat };
+        let kind = if number % 2 == 0 {
+            DocKind::Document
+        } else {
+            DocKind::Chat
+        };
         world.write(number % 3, DocKey { kind, id }, word);
         world.run(2);
     }
@@ -88,13 +102,21 @@ fn look_for_markers(seed: u64) {
     assert!(all.len() > 20, "there is something to look through");
     for bytes in &all {
         for marker in &markers {
-            assert!(!contains(bytes, marker), "{} is to be seen", String::from_utf8_lossy(marker));
+            assert!(
+                !contains(bytes, marker),
+                "{} is to be seen",
+                String::from_utf8_lossy(marker)
+            );
         }
     }
     for fragment in world.log(world.links[0].fingerprint) {
         let padded = fragment.len_bytes() - OVERHEAD_BYTES;
         assert!(padded < 64 << 10, "one segment");
-        assert_eq!(Padding::Padme.padded_bytes(padded), padded, "a length that says more than it must");
+        assert_eq!(
+            Padding::Padme.padded_bytes(padded),
+            padded,
+            "a length that says more than it must"
+        );
     }
 }
 
@@ -102,7 +124,10 @@ fn look_for_markers(seed: u64) {
 fn the_number_of_entries_does_not_tell_how_many_documents_were_touched() {
     let entries_for = |documents: u8| {
         let mut world = World::new(1, 2, 1);
-        let keys = (1..=20).map(|number| DocKey { kind: DocKind::Document, id: [number; 16] });
+        let keys = (1..=20).map(|number| DocKey {
+            kind: DocKind::Document,
+            id: [number; 16],
+        });
         let keys: Vec<DocKey> = keys.collect();
         for key in &keys {
             world.write(0, *key, "begun");

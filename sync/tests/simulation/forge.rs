@@ -5,10 +5,10 @@
 use automerge::transaction::Transactable;
 use automerge::{ActorId, Automerge, ROOT};
 use satchel_protocol::fragment::{EncryptedFragment, FragmentKind};
-use satchel_sync::entry::{DocKey, Encoding, Inner, Part, PartBody, inner_hash};
-use satchel_sync::member::{DeviceKeys, EpochSecrets};
-use satchel_sync::sealing::{self, Padding};
 use satchel_sync::WorkspaceId;
+use satchel_sync::entry::{DocKey, Encoding, Inner, Part, PartBody, inner_hash};
+use satchel_sync::member::{DeviceKeys, EpochSecrets, Role};
+use satchel_sync::sealing::{self, Padding};
 
 use crate::world::{World, doc};
 
@@ -40,8 +40,15 @@ pub fn change(actor: ActorId, word: &str) -> (Vec<u8>, Vec<[u8; 32]>) {
         .map_err(|failure| failure.error)
         .unwrap();
     let changes = document.get_changes(&[]);
-    let bytes = changes.iter().flat_map(|change| change.raw_bytes()).copied().collect();
-    (bytes, document.get_heads().iter().map(|head| head.0).collect())
+    let bytes = changes
+        .iter()
+        .flat_map(|change| change.raw_bytes())
+        .copied()
+        .collect();
+    (
+        bytes,
+        document.get_heads().iter().map(|head| head.0).collect(),
+    )
 }
 
 /// The newest entry of a device in the log of an edge, and its hash.
@@ -49,8 +56,12 @@ pub fn newest(world: &World, device: usize) -> (Inner, [u8; 32]) {
     let id = world.devices[device].keys.id();
     let keyring = world.keyring(0);
     let log = world.log(world.links[0].fingerprint);
-    let entries = log.iter().filter_map(|fragment| open(&keyring, world, fragment));
-    let newest = entries.filter(|(inner, _)| inner.device == id).max_by_key(|(inner, _)| inner.sequence);
+    let entries = log
+        .iter()
+        .filter_map(|fragment| open(&keyring, world, fragment));
+    let newest = entries
+        .filter(|(inner, _)| inner.device == id)
+        .max_by_key(|(inner, _)| inner.sequence);
     newest.expect("a device that has written")
 }
 
@@ -77,6 +88,10 @@ impl Forged {
         let (bytes, heads) = change(actor, "forged");
         let inner = Inner {
             sequence: before.sequence + 1,
+            control_head: world
+                .engine(device)
+                .welcome(Role::Writer, String::new())
+                .control_head,
             previous: hash,
             seen: Vec::new(),
             observed: Vec::new(),
@@ -89,7 +104,11 @@ impl Forged {
             inner,
             kind: FragmentKind::Entry,
             stranger,
-            readers: world.devices.iter().map(|device| copy(&device.keys)).collect(),
+            readers: world
+                .devices
+                .iter()
+                .map(|device| copy(&device.keys))
+                .collect(),
             secrets: keyring.newest().unwrap().duplicate(),
             workspace: world.names.workspace,
             keys,
@@ -160,7 +179,13 @@ impl Forged {
             let end = bytes.len() - 64;
             bytes[end..].fill(0);
         }
-        let fragment = sealing::seal(&self.secrets, self.workspace, self.kind, &bytes, Padding::Padme);
+        let fragment = sealing::seal(
+            &self.secrets,
+            self.workspace,
+            self.kind,
+            &bytes,
+            Padding::Padme,
+        );
         (fragment.unwrap(), inner_hash(&bytes))
     }
 }

@@ -32,7 +32,11 @@ fn check(world: &World, number: usize, written: &Written) {
     let device = &world.devices[number];
     for (which, word) in written {
         let words = device.documents.words(doc(*which));
-        assert!(words.contains(word), "device {number} lacks {word}: {:#?}", world.engine(number).status());
+        assert!(
+            words.contains(word),
+            "device {number} lacks {word}: {:#?}",
+            world.engine(number).status()
+        );
     }
     let status = world.engine(number).status();
     assert_eq!((status.waiting, status.unsent), (0, 0), "{status:#?}");
@@ -41,7 +45,12 @@ fn check(world: &World, number: usize, written: &Written) {
 /// How many entries a device reads that knows nothing yet.
 fn unread(world: &mut World) -> usize {
     let edge = world.links[0].fingerprint;
-    world.mailbox(edge).log.iter().filter(|(_, superseded)| !superseded).count()
+    world
+        .mailbox(edge)
+        .log
+        .iter()
+        .filter(|(_, superseded)| !superseded)
+        .count()
 }
 
 fn each(run: impl Fn(u64) + std::panic::RefUnwindSafe) {
@@ -59,7 +68,12 @@ fn any_device_gives_a_lost_edge_everything_again() {
         for packed in [false, true] {
             let (mut world, mut written) = begin(seed, 3);
             if packed {
-                world.devices[(seed % 3) as usize].engine.as_mut().unwrap().pack().unwrap();
+                world.devices[(seed % 3) as usize]
+                    .engine
+                    .as_mut()
+                    .unwrap()
+                    .pack()
+                    .unwrap();
                 world.settle();
             }
             let edge = world.links[0].fingerprint;
@@ -68,7 +82,13 @@ fn any_device_gives_a_lost_edge_everything_again() {
                 world.devices[gone].engine = None;
             }
             world.break_lines(edge);
-            world.edges.insert(edge, SimEdge { mailboxes: BTreeMap::new(), ..SimEdge::default() });
+            world.edges.insert(
+                edge,
+                SimEdge {
+                    mailboxes: BTreeMap::new(),
+                    ..SimEdge::default()
+                },
+            );
             world.run(40);
             let late = world.join(Role::Owner);
             world.run(60);
@@ -117,7 +137,12 @@ fn after_packing_a_new_device_reads_less_and_has_every_word() {
         let (mut world, written) = begin(seed, 3);
         let before = unread(&mut world);
         let packer = (seed % 3) as usize;
-        world.devices[packer].engine.as_mut().unwrap().pack().unwrap();
+        world.devices[packer]
+            .engine
+            .as_mut()
+            .unwrap()
+            .pack()
+            .unwrap();
         world.settle();
         let after = unread(&mut world);
         assert!(after < before, "{after} entries to read, {before} before");
@@ -128,6 +153,11 @@ fn after_packing_a_new_device_reads_less_and_has_every_word() {
             let warnings = world.engine(number).status().warnings;
             assert!(warnings.is_empty(), "{warnings:#?}");
         }
-        assert!(world.devices[late].documents.words(doc(0)).contains("begun"));
+        assert!(
+            world.devices[late]
+                .documents
+                .words(doc(0))
+                .contains("begun")
+        );
     });
 }

@@ -33,7 +33,10 @@ fn plant(world: &mut World, fragment: EncryptedFragment) {
 }
 
 fn has(world: &World, number: usize, which: u8, word: &str) -> bool {
-    world.devices[number].documents.words(doc(which)).contains(word)
+    world.devices[number]
+        .documents
+        .words(doc(which))
+        .contains(word)
 }
 
 fn warns(world: &World, number: usize, words: &str) -> bool {
@@ -49,7 +52,11 @@ fn check_alive(world: &mut World, devices: &[usize]) {
     world.settle();
     for here in devices {
         for from in devices {
-            assert!(has(world, *here, 3, &format!("alive {from}")), "{:#?}", world.engine(*here).status());
+            assert!(
+                has(world, *here, 3, &format!("alive {from}")),
+                "{:#?}",
+                world.engine(*here).status()
+            );
         }
         assert!(!has(world, *here, 1, "forged"));
     }
@@ -78,7 +85,10 @@ fn a_removed_device_reads_nothing_that_came_later() {
         let keyring = world.keyring(2);
         for fragment in &log[before..] {
             let kind = fragment.header().kind;
-            assert!(keyring.find(&fragment.header().epoch_id).is_none(), "SATCHEL_SEED={seed}");
+            assert!(
+                keyring.find(&fragment.header().epoch_id).is_none(),
+                "SATCHEL_SEED={seed}"
+            );
             for secrets in keyring.iter() {
                 assert!(sealing::open(secrets, world.names.workspace, kind, fragment).is_err());
             }
@@ -107,7 +117,14 @@ fn what_a_removed_device_writes_late_is_kept_apart() {
     }
     world.settle();
     let edge = world.links[0].fingerprint;
-    assert!(world.mailbox(edge).log.iter().any(|(_, superseded)| *superseded), "nobody packs");
+    assert!(
+        world
+            .mailbox(edge)
+            .log
+            .iter()
+            .any(|(_, superseded)| *superseded),
+        "nobody packs"
+    );
 }
 
 #[test]
@@ -119,15 +136,30 @@ fn a_reader_writes_nothing() {
     let before = world.log(edge).len();
     world.write(reader, doc(1), "of the reader");
     world.settle();
-    assert_eq!(world.log(edge).len(), before, "a reader's engine sends nothing");
+    assert_eq!(
+        world.log(edge).len(),
+        before,
+        "a reader's engine sends nothing"
+    );
     assert!(has(&world, reader, 1, "begin 0"), "but reads");
     // By hand, with the keys of the epoch, past an edge that looks away.
     let mut forged = Forged::new(&mut world, 0);
     let own = Forged::new(&mut world, 0).by(reader).seal();
     plant(&mut world, own);
-    assert!(warns(&world, 0, "may only read"), "{:#?}", world.engine(0).status().warnings);
+    assert!(
+        warns(&world, 0, "may only read"),
+        "{:#?}",
+        world.engine(0).status().warnings
+    );
     // An edge that looks refuses: the reader has no key that opens the mailbox for writing.
-    assert!(world.keyring(reader).newest().unwrap().expose_writer_secret().is_none());
+    assert!(
+        world
+            .keyring(reader)
+            .newest()
+            .unwrap()
+            .expose_writer_secret()
+            .is_none()
+    );
     forged.inner.sequence += 1;
     check_alive(&mut world, &[0, 1, 2]);
 }
@@ -138,13 +170,22 @@ fn a_role_changes_what_a_device_may_do() {
     let id = world.devices[2].keys.id();
     world.change(0, Change::SetRole(id, Role::Reader)).unwrap();
     world.settle();
-    assert_eq!(world.engine(2).status().role, Some(Role::Reader));
+    assert_eq!(
+        world.engine(2).status().role,
+        Some(Role::Reader),
+        "{:#?}",
+        world.engine(2).status()
+    );
     world.write(2, doc(1), "as a reader");
     world.settle();
     assert!(!has(&world, 0, 1, "as a reader"));
     world.change(0, Change::SetRole(id, Role::Writer)).unwrap();
     world.settle();
-    assert!(has(&world, 0, 1, "as a reader"), "what waited is sent: {:#?}", world.engine(2).status());
+    assert!(
+        has(&world, 0, 1, "as a reader"),
+        "what waited is sent: {:#?}",
+        world.engine(2).status()
+    );
     check_alive(&mut world, &[0, 1, 2]);
 }
 
@@ -160,27 +201,50 @@ fn two_owners_change_the_membership_at_once() {
                 label: format!("Tablet {number}"),
                 role: Role::Writer,
             };
-            world.step(number, satchel_sync::engine::Event::Change { ticket: 77, change });
+            world.step(
+                number,
+                satchel_sync::engine::Event::Change { ticket: 77, change },
+            );
         }
         world.settle();
         for number in 0..2 {
-            let mut results = world.devices[number].results.iter().filter(|(ticket, _)| *ticket == 77);
-            assert!(results.next().unwrap().1.is_ok(), "SATCHEL_SEED={seed}");
+            let mut results = world.devices[number]
+                .results
+                .iter()
+                .filter(|(ticket, _)| *ticket == 77);
+            let result = &results.next().unwrap().1;
+            assert!(result.is_ok(), "SATCHEL_SEED={seed}: {result:?}");
         }
         for number in 0..3 {
             let devices = world.engine(number).status().devices;
-            assert!(keys.iter().all(|keys| devices.iter().any(|device| device.id == keys.id())));
+            assert!(
+                keys.iter()
+                    .all(|keys| devices.iter().any(|device| device.id == keys.id()))
+            );
         }
         // Each removes the other: one is faster, and only it stays.
-        let ids: Vec<_> = world.devices.iter().map(|device| device.keys.id()).collect();
+        let ids: Vec<_> = world
+            .devices
+            .iter()
+            .map(|device| device.keys.id())
+            .collect();
         for number in 0..2 {
             let change = Change::Remove(ids[1 - number]);
-            world.step(number, satchel_sync::engine::Event::Change { ticket: 78, change });
+            world.step(
+                number,
+                satchel_sync::engine::Event::Change { ticket: 78, change },
+            );
         }
         world.settle();
         let stays = usize::from(world.engine(0).status().role.is_none());
-        assert!(world.engine(stays).status().role.is_some(), "SATCHEL_SEED={seed}");
-        assert!(world.engine(1 - stays).status().role.is_none(), "SATCHEL_SEED={seed}");
+        assert!(
+            world.engine(stays).status().role.is_some(),
+            "SATCHEL_SEED={seed}"
+        );
+        assert!(
+            world.engine(1 - stays).status().role.is_none(),
+            "SATCHEL_SEED={seed}"
+        );
         check_alive(&mut world, &[stays, 2]);
     }
 }
@@ -194,7 +258,11 @@ fn nobody_writes_as_another_device() {
     entry.inner.parts = vec![part(doc(1), bytes, heads)];
     let entry = entry.seal();
     plant(&mut world, entry);
-    assert!(warns(&world, 0, "signed as another device's"), "{:#?}", world.engine(0).status().warnings);
+    assert!(
+        warns(&world, 0, "signed as another device's"),
+        "{:#?}",
+        world.engine(0).status().warnings
+    );
     check_alive(&mut world, &[0, 1]);
 }
 
@@ -206,11 +274,19 @@ fn gaps_and_repetitions_of_a_device_are_seen() {
     let entry = entry.seal();
     plant(&mut world, entry.clone());
     assert_eq!(world.engine(0).status().waiting, 1);
-    assert!(warns(&world, 0, "are missing"), "{:#?}", world.engine(0).status());
+    assert!(
+        warns(&world, 0, "are missing"),
+        "{:#?}",
+        world.engine(0).status()
+    );
     plant(&mut world, entry);
     assert_eq!(world.engine(0).status().waiting, 1);
     // The device itself sees that somebody writes as it.
-    assert!(warns(&world, 2, "writes as this laptop"), "{:#?}", world.engine(2).status().warnings);
+    assert!(
+        warns(&world, 2, "writes as this laptop"),
+        "{:#?}",
+        world.engine(2).status().warnings
+    );
     check_alive(&mut world, &[0, 1]);
 }
 
@@ -220,21 +296,32 @@ fn a_device_that_was_copied_is_noticed() {
     let rows: Vec<Row> = {
         let store = &world.devices[2].store;
         let all = store.rows.borrow_mut().load().unwrap();
-        all.into_iter().map(|(key, value)| (key, Some(value))).collect()
+        all.into_iter()
+            .map(|(key, value)| (key, Some(value)))
+            .collect()
     };
     let keys = DeviceKeys::from_secret_bytes(&world.devices[2].keys.to_secret_bytes()).unwrap();
     let copy = world.add(keys, rows, false);
     let documents: Vec<_> = {
         let disk = world.devices[2].documents.0.borrow();
-        disk.docs.iter().map(|(key, doc)| (*key, doc.clone())).collect()
+        disk.docs
+            .iter()
+            .map(|(key, doc)| (*key, doc.clone()))
+            .collect()
     };
-    world.devices[copy].documents.0.borrow_mut().docs.extend(documents);
+    world.devices[copy]
+        .documents
+        .0
+        .borrow_mut()
+        .docs
+        .extend(documents);
     world.restart(copy);
     world.write(2, doc(1), "of the first");
     world.write(copy, doc(1), "of the copy");
     world.settle();
     let everybody = 0..world.devices.len();
-    let noticed = everybody.filter(|number| warns(&world, *number, "cop") || warns(&world, *number, "does not fit"));
+    let noticed = everybody
+        .filter(|number| warns(&world, *number, "cop") || warns(&world, *number, "does not fit"));
     assert!(noticed.count() > 0);
     check_alive(&mut world, &[0, 1]);
 }
@@ -248,7 +335,10 @@ fn deflated(actor: ActorId, bytes: usize) -> (Vec<u8>, Vec<[u8; 32]>) {
         .unwrap();
     let mut changes = document.get_changes(&[]);
     let bytes = changes[0].bytes().to_vec();
-    (bytes, document.get_heads().iter().map(|head| head.0).collect())
+    (
+        bytes,
+        document.get_heads().iter().map(|head| head.0).collect(),
+    )
 }
 
 #[test]
@@ -261,7 +351,11 @@ fn a_part_that_inflates_too_far_is_refused() {
     entry.inner.parts = vec![part(doc(1), bytes, heads)];
     let entry = entry.seal();
     plant(&mut world, entry);
-    assert!(warns(&world, 0, "could not be used"), "{:#?}", world.engine(0).status().warnings);
+    assert!(
+        warns(&world, 0, "could not be used"),
+        "{:#?}",
+        world.engine(0).status().warnings
+    );
     check_alive(&mut world, &[0, 1]);
 }
 
@@ -280,7 +374,11 @@ fn a_change_of_a_hundred_thousand_operations_is_taken_in() {
     }
     world.write(0, doc(1), "after it");
     world.settle();
-    assert!(has(&world, 1, 1, "after it") && has(&world, 1, 1, "49"), "{:#?}", world.engine(1).status());
+    assert!(
+        has(&world, 1, 1, "after it") && has(&world, 1, 1, "49"),
+        "{:#?}",
+        world.engine(1).status()
+    );
     check_alive(&mut world, &[0, 1, 2]);
 }
 
@@ -297,7 +395,11 @@ fn a_part_that_is_too_long_cannot_be_sealed_nor_named() {
     };
     let entry = entry.seal();
     plant(&mut world, entry);
-    assert!(warns(&world, 0, "too long"), "{:#?}", world.engine(0).status().warnings);
+    assert!(
+        warns(&world, 0, "too long"),
+        "{:#?}",
+        world.engine(0).status().warnings
+    );
     assert_eq!(world.engine(0).status().downloads, 0);
     check_alive(&mut world, &[0, 1]);
 }

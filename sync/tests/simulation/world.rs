@@ -12,7 +12,7 @@ use satchel_sync::engine::{
     RequestId, Row, StoreError, SyncStore, control_row, first_rows,
 };
 use satchel_sync::entry::{DocKey, DocKind};
-use satchel_sync::member::{ControlLog, DeviceKeys, Keyring, Role};
+use satchel_sync::member::{ControlLog, DeviceKeys, EpochSecrets, Keyring, Role};
 
 use crate::documents::SimDocuments;
 use crate::edge::{Mailbox, Session, SimEdge};
@@ -82,8 +82,8 @@ struct Line {
     requests: Vec<(RequestId, Request)>,
     answers: VecDeque<Event>,
     follow: Option<(RequestId, MailboxId, u64, bool)>,
-    /// Records of the control log that the stream has told of.
-    told: usize,
+    /// How long the control log was when the follower was last told.
+    told_control: usize,
 }
 
 pub struct Device {
@@ -213,7 +213,11 @@ impl World {
             invitation: String::new(),
         };
         let mut keyring = Keyring::new();
-        keyring.insert(welcome.secrets.duplicate());
+        let secrets = &welcome.secrets;
+        keyring.insert(match role {
+            Role::Reader => EpochSecrets::new(secrets.id(), *secrets.expose_secret(), None),
+            _ => secrets.duplicate(),
+        });
         let policy = welcome.policy.as_ref().filter(|_| role == Role::Owner);
         let rows = first_rows(&founding, &keys, &keyring, policy, true);
         self.add(keys, rows, true)
@@ -308,7 +312,7 @@ impl World {
                     requests: Vec::new(),
                     answers: VecDeque::new(),
                     follow: None,
-                    told: 0,
+                    told_control: 0,
                 };
                 line.answers
                     .push_back(if self.cut.contains(&(number, edge)) {
@@ -356,7 +360,9 @@ impl World {
                 let served = self.tricks.forks.get(&(number, *edge)).unwrap_or(&self.edges[edge]);
                 let has_news = line.follow.is_some_and(|(_, mailbox, next, _)| {
                     let found = served.mailboxes.get(&mailbox);
-                    found.is_some_and(|found| (found.log.len() as u64) > next)
+                    found.is_some_and(|found| {
+                        found.log.len() as u64 > next || found.control.len() != line.told_control
+                    })
                 });
                 if !line.requests.is_empty() || !line.answers.is_empty() || has_news {
                     ready.push((number, *edge));
@@ -404,7 +410,7 @@ impl World {
                 match served.follow(&line.session, mailbox, &mut next, compact, sessions) {
                     Ok(answers) => {
                         line.follow = Some((request, mailbox, next, compact));
-                        line.told = served.mailboxes[&mailbox].control.len();
+                        line.told_control = served.mailboxes[&mailbox].control.len();
                         (answers, false)
                     }
                     Err(refusal) => (refusal, true),
@@ -439,7 +445,7 @@ impl World {
             match served.follow(&line.session, mailbox, &mut next, compact, sessions) {
                 Ok(answers) => {
                     line.follow = Some((request, mailbox, next, compact));
-                    line.told = served.mailboxes[&mailbox].control.len();
+                    line.told_control = served.mailboxes[&mailbox].control.len();
                     answers
                 }
                 Err(refusal) => {
