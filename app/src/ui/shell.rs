@@ -178,6 +178,7 @@ fn threads_ui(window: &mut Window, ui: &mut egui::Ui) {
                     command: Command::RemoveThread {
                         thread: thread.id.clone(),
                     },
+                    meaning: Removal::FOR_GOOD,
                     closes_chat: chosen,
                 });
                 ui.close();

@@ -102,6 +102,7 @@ fn carry_out(window: &mut Window, choice: Choice) {
                 command: Command::Workspace(WorkspaceCommand::Remove {
                     workspace: other.id,
                 }),
+                meaning: Removal::FOR_GOOD,
                 closes_chat: false,
             });
         }
