@@ -152,7 +152,8 @@ pub struct Settings {
     pub temperature: f32,
     /// Threads of llama.cpp. Default: chosen from the processor.
     pub threads: Option<u32>,
-    /// No connection to any network, whatever else is set. Default false; today nothing connects at all.
+    /// No connection to any network, whatever else is set. Default false: only the edge nodes of shared workspaces are
+    /// connected to.
     pub offline: bool,
     /// Worker processes that read documents. Default: one per two processors, at least one, at most four.
     pub parse_workers: Option<usize>,

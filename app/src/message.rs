@@ -16,8 +16,8 @@ mod workspace;
 pub use failure::{Failure, FailureKind};
 pub use import::{FileOutcome, FileReport, ImportReport};
 pub use sync::{
-    Connection, DeviceStatus, EdgePhase, EdgeStatus, Missing, PairingEvent, Picture, Role, SyncCommand,
-    SyncReport, SyncState, Warning,
+    Connection, DeviceStatus, EdgePhase, EdgeStatus, Missing, PairingEvent, Picture, Role,
+    SyncCommand, SyncReport, SyncState, Warning,
 };
 pub use workspace::{WorkspaceCommand, WorkspaceReport, WorkspaceSummary};
 

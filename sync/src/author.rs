@@ -62,6 +62,12 @@ pub(crate) fn is_actor_of(actor: &ActorId, device: &DeviceId) -> bool {
     actor.to_bytes().starts_with(&device.0)
 }
 
+/// The device that an actor id names; `None` for one that was made before the workspace was shared.
+pub(crate) fn device_of(actor: &ActorId) -> Option<DeviceId> {
+    let (device, rest) = actor.to_bytes().split_first_chunk::<16>()?;
+    (rest.len() == 8).then_some(DeviceId(*device))
+}
+
 /// 16 bytes of device and 8 random ones, or 16 random ones.
 fn actor_of(device: Option<&DeviceId>) -> ActorId {
     match device {
@@ -83,7 +89,13 @@ mod tests {
         author.renew();
         let third = author.new_document().get_actor().clone();
         assert!(!is_actor_of(&first, &DeviceId([7; 16])));
-        assert!(is_actor_of(&second, &DeviceId([7; 16])) && is_actor_of(&third, &DeviceId([7; 16])));
+        assert_eq!(
+            (device_of(&first), device_of(&third)),
+            (None, Some(DeviceId([7; 16])))
+        );
+        assert!(
+            is_actor_of(&second, &DeviceId([7; 16])) && is_actor_of(&third, &DeviceId([7; 16]))
+        );
         assert_ne!(second, third);
     }
 }

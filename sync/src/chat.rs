@@ -164,10 +164,7 @@ pub(crate) struct ChatDocument {
 
 impl ChatDocument {
     /// A new chat in an empty document of some author.
-    pub(crate) fn new_in(
-        mut doc: Automerge,
-        entry: &ThreadEntry,
-    ) -> Result<Self, AutomergeError> {
+    pub(crate) fn new_in(mut doc: Automerge, entry: &ThreadEntry) -> Result<Self, AutomergeError> {
         let about = Value::Map(values::to_map(entry));
         let made = doc.transact::<_, _, AutomergeError>(|tx| {
             tx.put(ROOT, "format", DOCUMENT_SCHEMA)?;

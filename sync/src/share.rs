@@ -26,7 +26,9 @@ pub enum ShareError {
     #[error("this workspace is shared already")]
     Already,
     /// It is on this laptop.
-    #[error("this workspace is on this laptop already: remove it here first if you want to join it anew")]
+    #[error(
+        "this workspace is on this laptop already: remove it here first if you want to join it anew"
+    )]
     Here,
     /// A name cannot be used.
     #[error(transparent)]
@@ -121,13 +123,7 @@ pub fn join(
     };
     let mut keyring = Keyring::new();
     keyring.insert(welcome.secrets.duplicate());
-    let rows = first_rows(
-        &founding,
-        device,
-        &keyring,
-        welcome.policy.as_ref(),
-        true,
-    );
+    let rows = first_rows(&founding, device, &keyring, welcome.policy.as_ref(), true);
     SyncFile::open(Arc::clone(&workspace))?.commit(rows)?;
     Ok(workspace)
 }

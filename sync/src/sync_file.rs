@@ -32,7 +32,9 @@ pub struct SyncFile {
 enum FileError {
     #[error("cannot read or write what syncing remembers (is the disk full?): {path}")]
     Redb { source: redb::Error, path: PathBuf },
-    #[error("what syncing remembers is damaged ({path}); pair this laptop anew, nothing else is lost")]
+    #[error(
+        "what syncing remembers is damaged ({path}); pair this laptop anew, nothing else is lost"
+    )]
     Damaged { path: PathBuf },
     #[error("a newer Satchel wrote {path} (format {found}); update Satchel")]
     Newer { found: u64, path: PathBuf },

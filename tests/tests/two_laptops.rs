@@ -65,7 +65,11 @@ fn pair(known: &Laptop, new: &Laptop, link: &str, role: &str) {
     let approved = known
         .run(["devices", "approve", &code, "--role", role, "--yes"])
         .expect_success();
-    assert!(approved.stderr.contains("travel of Bo"), "{}", approved.stderr);
+    assert!(
+        approved.stderr.contains("travel of Bo"),
+        "{}",
+        approved.stderr
+    );
     let pictures = lines
         .by_ref()
         .map_while(Result::ok)
@@ -108,7 +112,10 @@ fn hits(laptop: &Laptop, word: &str) -> usize {
 }
 
 fn status(laptop: &Laptop) -> Value {
-    laptop.run(["sync", "status", "--json"]).expect_success().json()
+    laptop
+        .run(["sync", "status", "--json"])
+        .expect_success()
+        .json()
 }
 
 #[test]
@@ -117,9 +124,12 @@ fn what_is_written_on_two_laptops_is_equal_on_both_until_one_is_removed() {
     let (anna, bo) = (Laptop::new(), Laptop::new());
     let lease = anna.write("lease.md", "# Lease\n\nThe lease ends in September.\n");
     anna.write("notes.txt", "The lighthouse has 214 steps.\n");
-    anna.run(["import", "lease.md", "notes.txt"]).expect_success();
-    anna.run(["sync", "share", &edge.link, "--label", "desk", "--user", "Anna"])
+    anna.run(["import", "lease.md", "notes.txt"])
         .expect_success();
+    anna.run([
+        "sync", "share", &edge.link, "--label", "desk", "--user", "Anna",
+    ])
+    .expect_success();
     let again = anna.run(["sync", "share", &edge.link]).expect_code(2);
     assert!(again.stderr.contains("shared already"), "{}", again.stderr);
 
@@ -141,11 +151,13 @@ fn what_is_written_on_two_laptops_is_equal_on_both_until_one_is_removed() {
 
     // Both write while they are offline; one changes a file that only lies there, the other one brings a new one.
     let offline = |laptop: &Laptop, args: &[&str]| {
-        laptop
-            .run([&["--offline"], args].concat())
-            .expect_success();
+        laptop.run([&["--offline"], args].concat()).expect_success();
     };
-    std::fs::write(&lease, "# Lease\n\nThe lease ends in October, with a deposit.\n").unwrap();
+    std::fs::write(
+        &lease,
+        "# Lease\n\nThe lease ends in October, with a deposit.\n",
+    )
+    .unwrap();
     offline(&anna, &["import", "lease.md"]);
     // The same path on another laptop is another file.
     std::fs::create_dir_all(bo.home().join("sub")).unwrap();
@@ -158,13 +170,20 @@ fn what_is_written_on_two_laptops_is_equal_on_both_until_one_is_removed() {
     assert_eq!(here, there);
     assert_eq!(here.len(), 3);
     assert_eq!((hits(&bo, "deposit"), hits(&anna, "Osterby")), (1, 1));
-    assert_eq!(hits(&bo, "September"), 0, "the old words are gone from the index");
+    assert_eq!(
+        hits(&bo, "September"),
+        0,
+        "the old words are gone from the index"
+    );
 
-    anna.run(["devices", "remove", "travel", "--yes"]).expect_success();
+    anna.run(["devices", "remove", "travel", "--yes"])
+        .expect_success();
     anna.write("secret.txt", "The password of the safe is marigold.\n");
     anna.run(["import", "secret.txt"]).expect_success();
     exchange(&anna);
-    let refused = bo.run_with(["sync", "now"], "", Duration::from_secs(60)).expect_code(1);
+    let refused = bo
+        .run_with(["sync", "now"], "", Duration::from_secs(60))
+        .expect_code(1);
     assert!(refused.stderr.contains("removed"), "{}", refused.stderr);
     assert_eq!(hits(&bo, "marigold"), 0);
     assert_eq!(titles_and_texts(&bo), there, "what he had, he keeps");
@@ -176,8 +195,14 @@ fn what_does_not_work_is_said_in_words() {
     let edge = EdgeNode::start();
     let laptop = Laptop::new();
     let not_shared = laptop.run(["sync", "now"]).expect_code(2);
-    assert!(not_shared.stderr.contains("not shared"), "{}", not_shared.stderr);
-    let no_link = laptop.run(["sync", "share", "http://example.org"]).expect_code(2);
+    assert!(
+        not_shared.stderr.contains("not shared"),
+        "{}",
+        not_shared.stderr
+    );
+    let no_link = laptop
+        .run(["sync", "share", "http://example.org"])
+        .expect_code(2);
     assert!(no_link.stderr.contains("no link"), "{}", no_link.stderr);
     laptop.run(["sync", "share", &edge.link]).expect_success();
     exchange(&laptop);
@@ -186,7 +211,11 @@ fn what_does_not_work_is_said_in_words() {
         .expect_code(3);
     assert!(wrong.stderr.contains("no such code"), "{}", wrong.stderr);
     let forbidden = laptop.run(["--offline", "sync", "now"]).expect_code(4);
-    assert!(forbidden.stderr.contains("--offline"), "{}", forbidden.stderr);
+    assert!(
+        forbidden.stderr.contains("--offline"),
+        "{}",
+        forbidden.stderr
+    );
     let unsure = laptop.run(["devices", "remove", "desk"]).expect_code(2);
     assert!(unsure.stderr.contains("--yes"), "{}", unsure.stderr);
 
@@ -194,6 +223,13 @@ fn what_does_not_work_is_said_in_words() {
     laptop.write("late.txt", "Written while nobody was there.\n");
     laptop.run(["import", "late.txt"]).expect_success();
     let alone = laptop.run(["sync", "now"]).expect_code(4);
-    assert!(alone.stderr.contains("no edge node answers"), "{}", alone.stderr);
-    assert_eq!(status(&laptop)["status"]["unsent"].as_u64().map(|n| n > 0), Some(true));
+    assert!(
+        alone.stderr.contains("no edge node answers"),
+        "{}",
+        alone.stderr
+    );
+    assert_eq!(
+        status(&laptop)["status"]["unsent"].as_u64().map(|n| n > 0),
+        Some(true)
+    );
 }

@@ -138,8 +138,9 @@ pub fn of_change(error: &ChangeError) -> Failure {
 #[must_use]
 pub fn of_pairing(error: &PairError) -> Failure {
     match error {
-        PairError::NotReached(_) => Failure::new(FailureKind::Offline, words(error))
-            .with_hint("Check the link, that the edge node runs, and that this network lets UDP pass."),
+        PairError::NotReached(_) => Failure::new(FailureKind::Offline, words(error)).with_hint(
+            "Check the link, that the edge node runs, and that this network lets UDP pass.",
+        ),
         PairError::NoSuchCode => Failure::new(FailureKind::NotFound, words(error)),
         _ => Failure::general(words(error)),
     }

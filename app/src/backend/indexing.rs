@@ -12,7 +12,7 @@ use satchel_vector::chunk::{self, ChunkInput};
 use satchel_vector::{SourceChunks, SourceId, StoreError};
 
 use super::jobs::{Emitter, Meter};
-use super::{Shared, failure};
+use super::{Shared, failure, shared_embeddings};
 use crate::message::{Coverage, Failure, Stage};
 
 /// Documents per commit to the index: large enough to keep commits rare, small enough that the first
@@ -134,6 +134,15 @@ pub fn chunked(entry: &DocumentEntry, text: &str) -> SourceChunks {
 /// # Errors
 /// When the embedder's worker or the index fails.
 pub async fn embed_pending(shared: &Arc<Shared>, emitter: &Emitter) -> Result<usize, Failure> {
+    // What another laptop has embedded needs no embedder here that runs.
+    shared.models.announce_embedder(&shared.index).await?;
+    shared_embeddings::adopt(shared, emitter).await?;
+    let done = embed_here(shared, emitter).await?;
+    shared_embeddings::offer(shared).await?;
+    Ok(done)
+}
+
+async fn embed_here(shared: &Arc<Shared>, emitter: &Emitter) -> Result<usize, Failure> {
     let Some(embedder) = shared.models.embedder(&shared.index).await? else {
         return Ok(0);
     };

@@ -28,6 +28,7 @@ pub mod retrieve;
 pub mod runtime;
 pub mod sample;
 pub mod scan;
+pub mod shared_embeddings;
 pub mod socket;
 pub mod sync;
 pub mod unlock;

@@ -68,7 +68,9 @@ pub async fn carry_out(
             now::exchange(shared, Duration::from_millis(timeout_ms), emitter).await
         }
         SyncCommand::ForgetWarnings => {
-            let forgotten = shared.sync.with_engine(|engine| (engine.forget_warnings(), Vec::new()));
+            let forgotten = shared
+                .sync
+                .with_engine(|engine| (engine.forget_warnings(), Vec::new()));
             forgotten
                 .await?
                 .map_err(|error| Failure::general(failure::words(&error)))?;
@@ -139,15 +141,23 @@ fn parse_link(text: &str) -> Result<NodeLink, Failure> {
     text.trim().parse().map_err(|error| {
         Failure::new(
             FailureKind::Usage,
-            format!("this is no link of an edge node: {}", failure::words(&error)),
+            format!(
+                "this is no link of an edge node: {}",
+                failure::words(&error)
+            ),
         )
-        .with_hint("It begins with satchel-edge: and is printed when the edge node starts; copy it whole.")
+        .with_hint(
+            "It begins with satchel-edge: and is printed when the edge node starts; copy it whole.",
+        )
     })
 }
 
 /// Who the others see: the account and the machine, where nothing else is said.
 fn names(user: Option<String>, label: Option<String>) -> (String, String) {
-    let given = |name: Option<String>| name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    let given = |name: Option<String>| {
+        name.map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+    };
     let account = || {
         ["USER", "LOGNAME"]
             .iter()
@@ -156,5 +166,8 @@ fn names(user: Option<String>, label: Option<String>) -> (String, String) {
             .unwrap_or_else(|| "me".to_owned())
     };
     let machine = || sysinfo::System::host_name().unwrap_or_else(|_| "laptop".to_owned());
-    (given(user).unwrap_or_else(account), given(label).unwrap_or_else(machine))
+    (
+        given(user).unwrap_or_else(account),
+        given(label).unwrap_or_else(machine),
+    )
 }

@@ -27,7 +27,10 @@ use crate::backend::workspaces::WorkspaceChoice;
 use crate::backend::{failure, jobs, runtime};
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Event, Failure, FailureKind, Reply, SyncCommand};
-use args::{Cli, CliCommand, DevicesAction, DocumentsAction, Global, ModelsAction, WorkerKind, WorkspaceAction};
+use args::{
+    Cli, CliCommand, DevicesAction, DocumentsAction, Global, ModelsAction, WorkerKind,
+    WorkspaceAction,
+};
 use print::Printer;
 use progress::ProgressLine;
 

@@ -102,7 +102,9 @@ pub(crate) async fn devices(
         }
         DevicesAction::Approve { code, role, yes } => {
             if !yes && !can_ask() {
-                return Err(nobody_to_ask("nobody can be asked here whether both laptops show the same pictures"));
+                return Err(nobody_to_ask(
+                    "nobody can be asked here whether both laptops show the same pictures",
+                ));
             }
             let command = SyncCommand::ApprovePairing {
                 code,

@@ -154,6 +154,14 @@ pub struct SyncReport {
     pub problem: Option<String>,
 }
 
+impl SyncReport {
+    /// Whether something may arrive if one waits a moment.
+    #[must_use]
+    pub fn can_receive(&self) -> bool {
+        matches!(self.state, SyncState::Working | SyncState::Equal)
+    }
+}
+
 /// Entries of a laptop that have not arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {

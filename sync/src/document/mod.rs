@@ -8,7 +8,7 @@ mod anchor;
 mod payload;
 
 use automerge::hydrate::Value;
-use automerge::transaction::Transactable;
+use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{Automerge, AutomergeError, ChangeHash, ObjId, ObjType, ROOT, ReadDoc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,7 +70,7 @@ impl TextDocument {
     /// # Errors
     /// [`AutomergeError`] only if Automerge has a mistake.
     pub fn new(text: &str, about: &impl Serialize) -> Result<Self, AutomergeError> {
-        Self::new_in(Automerge::new(), text, about)
+        Self::new_in(Automerge::new(), text, about, 0)
     }
 
     /// As [`TextDocument::new`], in an empty document of some author.
@@ -78,9 +78,11 @@ impl TextDocument {
         mut doc: Automerge,
         text: &str,
         about: &impl Serialize,
+        at_s: i64,
     ) -> Result<Self, AutomergeError> {
+        let noted = |_: &ObjId| CommitOptions::default().with_time(at_s);
         let about = Value::Map(values::to_map(about));
-        let made = doc.transact::<_, _, AutomergeError>(|tx| {
+        let made = doc.transact_with::<_, _, AutomergeError, _>(noted, |tx| {
             tx.put(ROOT, "format", DOCUMENT_SCHEMA)?;
             tx.batch_create_object(ROOT, "about", &about, false)?;
             let object = tx.put_object(ROOT, "text", ObjType::Text)?;
@@ -124,14 +126,23 @@ impl TextDocument {
     /// # Errors
     /// [`AutomergeError`] only if Automerge has a mistake; the text is then as before.
     pub fn set_text(&mut self, new: &str) -> Result<bool, AutomergeError> {
+        self.set_text_at(new, 0)
+    }
+
+    /// As [`TextDocument::set_text`], noting when, in seconds since 1970; 0 notes nothing.
+    ///
+    /// # Errors
+    /// As [`TextDocument::set_text`].
+    pub fn set_text_at(&mut self, new: &str, at_s: i64) -> Result<bool, AutomergeError> {
         let old = self.text()?;
         let edits = diff::edits(&old, new);
         if edits.is_empty() {
             return Ok(false);
         }
         let text = self.text.clone();
+        let noted = |_: &()| CommitOptions::default().with_time(at_s);
         self.doc
-            .transact::<_, _, AutomergeError>(|tx| {
+            .transact_with::<_, _, AutomergeError, _>(noted, |tx| {
                 // From the end to the beginning, so that earlier positions stay valid.
                 for edit in edits.iter().rev() {
                     let deleted = edit.old.len() as isize;
@@ -141,6 +152,14 @@ impl TextDocument {
             })
             .map_err(|failure| failure.error)?;
         Ok(true)
+    }
+
+    /// The text as it was at some heads of its history.
+    ///
+    /// # Errors
+    /// [`AutomergeError`] only if Automerge has a mistake.
+    pub fn text_at(&self, heads: &[ChangeHash]) -> Result<String, AutomergeError> {
+        self.doc.text_at(&self.text, heads)
     }
 
     /// The record beside the text.

@@ -40,7 +40,9 @@ pub(crate) fn pack_foreign_snapshot(heads: &[ChangeHash], bytes: &[u8]) -> Optio
     let mut heads = heads.to_vec();
     heads.sort_unstable();
     let mut frame = vec![SNAPSHOT, count];
-    heads.iter().for_each(|head| frame.extend_from_slice(&head.0));
+    heads
+        .iter()
+        .for_each(|head| frame.extend_from_slice(&head.0));
     frame.extend_from_slice(bytes);
     Some(frame)
 }

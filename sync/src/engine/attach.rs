@@ -117,15 +117,15 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn connection_lost(&mut self) {
-        if let Some(Upload {
-            target: Target::Body(_),
-            ..
-        }) = &self.up
-        {
-            // Its document is still marked as unsent, so it comes again.
-        }
-        self.up = None;
+    /// Forgets what was on its way; gives a document that has to be sent anew.
+    pub(super) fn connection_lost(&mut self) -> Option<DocKey> {
+        let unsent = match self.up.take() {
+            Some(Upload {
+                target: Target::Body(body),
+                ..
+            }) => body.doc(),
+            _ => None,
+        };
         if let Some(Download {
             target: Target::Body(body),
             ..
@@ -136,6 +136,7 @@ impl Queue {
         self.missing.clear();
         self.full = false;
         self.look_again();
+        unsent
     }
 
     /// The list of documents may name other files now.
@@ -156,14 +157,26 @@ impl Queue {
 }
 
 impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
+    /// What was on its way in chunks is lost with its connection.
+    pub(super) fn drop_attachments(&mut self) {
+        let unsent = self.attach.connection_lost();
+        let unsent = unsent.into_iter().map(|key| (key, None)).collect();
+        self.sending.note(unsent, self.now);
+    }
+
     /// A document that is too long for an entry goes up in chunks first.
     pub(super) fn upload_body(&mut self, key: DocKey, encoding: Encoding, outgoing: Outgoing) {
         if outgoing.bytes.len() > MAX_LONG_FOREIGN_BYTES {
-            let words = "A document is too long to be sent to the other laptops; it stays on this one.";
+            let words =
+                "A document is too long to be sent to the other laptops; it stays on this one.";
             self.state
                 .warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
             return;
         }
+        // An older state of it that has not gone yet need not go.
+        self.attach
+            .bodies_up
+            .retain(|(waiting, ..)| *waiting != key);
         self.attach.bodies_up.push_back((key, encoding, outgoing));
     }
 
@@ -328,7 +341,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 } else {
                     FragmentKind::Entry
                 };
-                self.make_item(kind, vec![part], &[])?;
+                self.make_item(kind, vec![part], None)?;
             }
         }
         self.actions.push(Action::StatusChanged);
@@ -493,7 +506,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         match outcomes.into_iter().next() {
             Some(Outcome::Applied { current }) => self.note_shared(key, body.heads(), current),
             Some(Outcome::Refused(words)) => {
-                let words = format!("A long document of another laptop could not be used: {words}.");
+                let words =
+                    format!("A long document of another laptop could not be used: {words}.");
                 self.state.warn(self.now.wall_ms, words, &mut self.rows);
             }
             // What it builds on is long as well, and on its way.

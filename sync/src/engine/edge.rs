@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use satchel_protocol::capability;
 use satchel_protocol::chain::Chain;
 use satchel_protocol::fragment::EncryptedFragment;
-use satchel_protocol::frame::{Access, Answer, Capabilities, ErrorAnswer, ErrorCode, Request, Role};
+use satchel_protocol::frame::{
+    Access, Answer, Capabilities, ErrorAnswer, ErrorCode, Request, Role,
+};
 use satchel_protocol::id::{FragmentId, NodeFingerprint, Offset};
 use satchel_protocol::link::NodeLink;
 
 use super::documents::Documents;
-use super::rows::{Connection, EdgeRow};
+use super::rows::{Connection, EdgeRow, Wait};
 use super::state::EngineError;
 use super::store::SyncStore;
 use super::{Action, Attachments, Engine, RequestId};
@@ -61,7 +63,9 @@ pub(super) struct Edge {
 #[derive(Debug)]
 pub(super) enum Asked {
     Create,
-    Open { epoch: u32 },
+    Open {
+        epoch: u32,
+    },
     Control,
     Follow,
     /// A record that the edge lacked.
@@ -76,7 +80,9 @@ pub(super) enum Asked {
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    Offline { retry_at_ms: u64 },
+    Offline {
+        retry_at_ms: u64,
+    },
     Connecting,
     /// The mailbox is being opened or made, or the control log read before that.
     Opening,
@@ -239,8 +245,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             };
             self.state.record_connection(connection, &mut self.rows);
         }
-        self.attach.connection_lost();
-        self.changes.connection_lost();
+        self.drop_attachments();
+        self.changes.connection_lost(&id);
         self.actions.push(Action::StatusChanged);
     }
 
@@ -254,8 +260,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             return;
         };
         edge.phase = Phase::Opening;
-        let Some(capabilities) = capabilities_of(self.state.newest(), self.state.mailbox)
-        else {
+        let Some(capabilities) = capabilities_of(self.state.newest(), self.state.mailbox) else {
             return;
         };
         let token = self.state.founding.invitation.clone().into_bytes();
@@ -275,13 +280,20 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let mailbox = self.state.mailbox;
         let secrets = match old_epoch {
             None => self.state.newest(),
-            Some(number) => match self.state.keyring.iter().find(|old| old.id().number == number) {
+            Some(number) => match self
+                .state
+                .keyring
+                .iter()
+                .find(|old| old.id().number == number)
+            {
                 Some(secrets) => secrets,
                 None => return,
             },
         };
         let epoch = secrets.id().number;
-        let writer = secrets.writer_capability(mailbox).filter(|_| old_epoch.is_none());
+        let writer = secrets
+            .writer_capability(mailbox)
+            .filter(|_| old_epoch.is_none());
         let (role, key) = match writer {
             Some(key) => (Role::Writer, key),
             None => (Role::Reader, secrets.reader_capability(mailbox)),
@@ -325,21 +337,53 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 self.state.set_edge(id, row, &mut self.rows);
                 self.open_mailbox(id, None);
             }
-            (Asked::Open { epoch }, Answer::Opened { access, next, chain, ctl_next, used_bytes, quota_bytes }) => {
+            (
+                Asked::Open { epoch },
+                Answer::Opened {
+                    access,
+                    next,
+                    chain,
+                    ctl_next,
+                    used_bytes,
+                    quota_bytes,
+                },
+            ) => {
                 let mut row = self.state.edge_row(&id);
-                (row.used_bytes, row.quota_bytes, row.has_mailbox) = (used_bytes, quota_bytes, true);
+                (row.used_bytes, row.quota_bytes, row.has_mailbox) =
+                    (used_bytes, quota_bytes, true);
                 self.handle_opened(id, row, epoch, access, next, chain, ctl_next)?;
             }
-            (Asked::Control, Answer::CtlEntry { index, record, previous_epoch }) => {
+            (
+                Asked::Control,
+                Answer::CtlEntry {
+                    index,
+                    record,
+                    previous_epoch,
+                },
+            ) => {
                 self.keep_asking(id, request, Asked::Control);
                 self.gather_record(id, index, record, previous_epoch);
             }
             (Asked::Control, Answer::CtlEnd { .. }) => self.handle_control_end(id)?,
-            (Asked::Follow, Answer::Entry { offset, fragment, .. }) => {
+            (
+                Asked::Follow,
+                Answer::Entry {
+                    offset, fragment, ..
+                },
+            ) => {
                 self.keep_asking(id, request, Asked::Follow);
                 self.gather_entry(id, offset, fragment)?;
             }
-            (Asked::Follow, Answer::End { next, log_end, chain, ctl_next, sessions }) => {
+            (
+                Asked::Follow,
+                Answer::End {
+                    next,
+                    log_end,
+                    chain,
+                    ctl_next,
+                    sessions,
+                },
+            ) => {
                 self.keep_asking(id, request, Asked::Follow);
                 self.handle_caught_up(id, next, log_end, chain, ctl_next, sessions)?;
             }
@@ -350,7 +394,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             (Asked::Give(_), Answer::CtlAck { index }) => self.give_record(id, index + 1),
             (Asked::Change, Answer::CtlAck { index }) => self.handle_change_ack(id, index)?,
             (Asked::Attachment(step), answer) => self.handle_attachment(step, answer)?,
-            _ => self.give_up(id, "the edge node sent an answer that does not fit: update Satchel or the node", true),
+            _ => self.give_up(
+                id,
+                "the edge node sent an answer that does not fit: update Satchel or the node",
+                true,
+            ),
         }
         Ok(())
     }
@@ -424,7 +472,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             });
         }
         edge.forget_connection();
-        self.attach.connection_lost();
+        self.drop_attachments();
+        self.changes.connection_lost(&id);
         self.open_mailbox(id, None);
     }
 
@@ -449,8 +498,10 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let may_make = self.state.policy.is_some() && !edge.tried_to_make;
         if may_make {
             edge.tried_to_make = true;
-            let words = "An edge node had lost the mailbox of this workspace; it gets everything again.";
-            self.state.warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
+            let words =
+                "An edge node had lost the mailbox of this workspace; it gets everything again.";
+            self.state
+                .warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
             self.create_mailbox(id);
             return;
         }
@@ -484,7 +535,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         if rolled_back {
             self.handle_rollback(id, next)?;
         }
-        if ctl_next < self.state.control.index() && self.state.newest().expose_writer_secret().is_some() {
+        if ctl_next < self.state.control.index()
+            && self.state.newest().expose_writer_secret().is_some()
+        {
             self.give_record(id, ctl_next);
             return Ok(());
         }
@@ -574,10 +627,13 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let Some(edge) = self.edges.get_mut(&id) else {
             return Ok(());
         };
-        let honest = edge.chain.is_none_or(|computed| edge.next != next || computed == chain);
+        let honest = edge
+            .chain
+            .is_none_or(|computed| edge.next != next || computed == chain);
         if !honest || next < edge.next {
             let words = "An edge node showed a history that does not fit what it sent. What it sent was checked and nothing is lost; if this comes again, use another node.";
-            self.state.warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
+            self.state
+                .warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
         }
         edge.next = next;
         edge.chain = Some(chain);
@@ -598,6 +654,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             edge.phase = Phase::Live;
             edge.tried_to_make = false;
             self.actions.push(Action::StatusChanged);
+            // What waited when the last process ended may fit what it had taken in.
+            self.retry_waiting(id, &[Wait::Gap, Wait::Keys, Wait::Membership])?;
         }
         Ok(())
     }
@@ -625,7 +683,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     /// The edge has less than it had, or something else: whatever it lacks is sent again.
     fn handle_rollback(&mut self, id: NodeFingerprint, end: Offset) -> Result<(), EngineError> {
         let words = "An edge node has lost entries, or shows an old copy of its data. This laptop sends again what is missing there; if this comes again, use another node.";
-        self.state.warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
+        self.state
+            .warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
         let mut row = self.state.edge_row(&id);
         row.next = 0;
         row.set_chain(Chain::START);
@@ -670,7 +729,10 @@ pub(super) fn capabilities_of(
 }
 
 fn is_passing(code: ErrorCode) -> bool {
-    !matches!(code, ErrorCode::Version | ErrorCode::Denied | ErrorCode::TooBig)
+    !matches!(
+        code,
+        ErrorCode::Version | ErrorCode::Denied | ErrorCode::TooBig
+    )
 }
 
 fn refusal_words(error: &ErrorAnswer) -> String {

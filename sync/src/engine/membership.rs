@@ -78,15 +78,15 @@ type Gathered = (u32, EncryptedFragment, Option<EncryptedFragment>);
 #[derive(Default)]
 pub(super) struct Wishes {
     queue: VecDeque<(u64, Change)>,
-    proposed: Option<(u64, Change, ControlDraft)>,
+    proposed: Option<(u64, Change, (NodeFingerprint, ControlDraft))>,
     records: BTreeMap<NodeFingerprint, Vec<Gathered>>,
 }
 
 impl Wishes {
     /// What was on its way may have arrived or not: it is proposed again, and refused where it is in force already.
-    pub(super) fn connection_lost(&mut self) {
-        self.records.clear();
-        if let Some((ticket, change, _)) = self.proposed.take() {
+    pub(super) fn connection_lost(&mut self, edge: &NodeFingerprint) {
+        self.records.remove(edge);
+        if let Some((ticket, change, _)) = self.proposed.take_if(|(.., draft)| draft.0 == *edge) {
             self.queue.push_front((ticket, change));
         }
     }
@@ -133,7 +133,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         match proposed {
             Ok(draft) => {
                 let request = self.change_request(&draft);
-                self.changes.proposed = Some((ticket, change, draft));
+                self.changes.proposed = Some((ticket, change, (home, draft)));
                 self.ask(home, request, Asked::Change);
             }
             Err(error) => {
@@ -239,7 +239,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         id: NodeFingerprint,
         index: u32,
     ) -> Result<(), EngineError> {
-        let Some((ticket, _, draft)) = self.changes.proposed.take() else {
+        let Some((ticket, _, (_, draft))) = self.changes.proposed.take() else {
             return Ok(());
         };
         let record = (index, draft.record, draft.previous_epoch);
@@ -292,14 +292,16 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             let mut all = self.state.keyring.iter();
             all.find(|secrets| secrets.id().number == epoch)
         });
-        let rotation = secrets.zip(self.state.policy.as_ref()).and_then(|(secrets, policy)| {
-            let capabilities = capabilities_of(secrets, mailbox)?;
-            let message = capability::capabilities_message(mailbox, &capabilities);
-            Some(CapRotation {
-                signature: policy.sign(&message),
-                capabilities,
-            })
-        });
+        let rotation = secrets
+            .zip(self.state.policy.as_ref())
+            .and_then(|(secrets, policy)| {
+                let capabilities = capabilities_of(secrets, mailbox)?;
+                let message = capability::capabilities_message(mailbox, &capabilities);
+                Some(CapRotation {
+                    signature: policy.sign(&message),
+                    capabilities,
+                })
+            });
         let request = Request::CtlAppend {
             mailbox,
             expect_index: index,
@@ -366,7 +368,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         records: &[Gathered],
     ) -> Result<Result<(), ControlError>, EngineError> {
         let state = &mut self.state;
-        let links = records.iter().filter_map(|(_, _, previous)| previous.as_ref());
+        let links = records
+            .iter()
+            .filter_map(|(_, _, previous)| previous.as_ref());
         let walked = state.keyring.walk_back(state.founding.workspace, links);
         let mut failure = walked.err().map(ControlError::from);
         let mut accepted: Vec<Accepted> = Vec::new();
@@ -405,7 +409,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         for accepted in accepted {
             new_epoch |= accepted.new_epoch;
             if let Some(policy) = accepted.policy {
-                let counter = self.state.control.policy().map_or(0, |(counter, _)| counter);
+                let counter = self
+                    .state
+                    .control
+                    .policy()
+                    .map_or(0, |(counter, _)| counter);
                 self.state.set_policy(counter, policy, &mut self.rows);
             }
             if accepted.we_were_removed {
@@ -422,7 +430,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 self.actions.push(Action::Disconnect(id));
                 self.handle_disconnected(id, words.to_owned(), false);
             }
-        } else if new_epoch && self.edges.get(&id).is_some_and(|edge| edge.phase != Phase::Opening)
+        } else if new_epoch
+            && self
+                .edges
+                .get(&id)
+                .is_some_and(|edge| edge.phase != Phase::Opening)
         {
             self.reopen(id);
         }

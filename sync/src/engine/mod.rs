@@ -190,7 +190,12 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             last_taken_ms: now.monotonic_ms,
             state,
         };
-        let all = engine.documents.all();
+        let all = engine.documents.all().into_iter();
+        let all = all
+            .filter(|(key, heads)| {
+                heads.is_none() || heads.as_ref() != engine.state.shared.get(key)
+            })
+            .collect();
         engine.sending.note(all, now);
         let bodies = engine.state.bodies.take();
         engine.want_remembered_bodies(bodies.as_ref());
@@ -268,11 +273,14 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     /// When the next [`Event::Tick`] is wanted, by the monotonic clock; `None` when nothing is due.
     #[must_use]
     pub fn wake_at_ms(&self) -> Option<u64> {
+        if self.state.removed {
+            return None;
+        }
         let edges = self.edges.values().filter_map(Edge::wake_at_ms);
-        let is_live = self.edges.values().any(Edge::is_live);
+        let may_send = self.may_write() && self.edges.values().any(Edge::is_live);
         let own = [
-            self.sending.due_ms().filter(|_| is_live),
-            self.pack_due_ms().filter(|_| is_live),
+            self.sending.due_ms().filter(|_| may_send),
+            self.pack_due_ms().filter(|_| may_send),
         ];
         edges.chain(own.into_iter().flatten()).min()
     }

@@ -9,7 +9,7 @@ use satchel_protocol::fragment::FragmentKind;
 use satchel_protocol::id::{FragmentId, NodeFingerprint};
 
 use super::documents::Documents;
-use super::rows::{Item, PartNote, Peer};
+use super::rows::{Item, PartNote, Peer, Wait};
 use super::send::{MAX_BODY_BYTES, part_of};
 use super::state::EngineError;
 use super::store::SyncStore;
@@ -73,14 +73,20 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             || entries.iter().map(|(_, item)| item.bytes).sum::<u64>() >= 2 * PACK_BYTES
     }
 
+    /// Whether something arrived that does not fit yet: a pack made now would leave it out.
+    fn awaits_entries(&self) -> bool {
+        let mut waiting = self.state.waiting.values();
+        waiting.any(|waiting| waiting.why != Wait::Late)
+    }
+
     pub(super) fn pack_due_ms(&self) -> Option<u64> {
         let entries = self.small_entries();
-        (entries.len() >= IDLE_ENTRIES && self.is_our_turn(&entries))
+        (entries.len() >= IDLE_ENTRIES && self.is_our_turn(&entries) && !self.awaits_entries())
             .then_some(self.last_taken_ms + IDLE_MS)
     }
 
     pub(super) fn pack_where_due(&mut self) -> Result<(), EngineError> {
-        if !self.may_write() || !self.state.waiting.is_empty() {
+        if !self.may_write() || self.awaits_entries() {
             return Ok(());
         }
         let entries = self.small_entries();
@@ -159,12 +165,15 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             .collect();
         superseded.extend(self.dead_packs(&bases));
         superseded.truncate(MAX_SUPERSEDES);
+        if superseded.is_empty() {
+            return Ok(());
+        }
         let last = packs.len() - 1;
         for (number, parts) in packs.into_iter().enumerate() {
             // Only the last one stands for the entries: before it not everything is there.
-            let superseded = if number == last { &superseded[..] } else { &[] };
-            if !parts.is_empty() || !superseded.is_empty() {
-                self.make_item(FragmentKind::Pack, parts, superseded)?;
+            let stands_for = (number == last).then_some(&superseded[..]);
+            if !parts.is_empty() || number == last {
+                self.make_item(FragmentKind::Pack, parts, stands_for)?;
             }
         }
         Ok(())
@@ -253,11 +262,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     /// Believes a pack of another device as far as it holds what it stands for.
-    pub(super) fn accept_pack(
-        &mut self,
-        id: FragmentId,
-        inner: &Inner,
-    ) -> Result<(), EngineError> {
+    pub(super) fn accept_pack(&mut self, id: FragmentId, inner: &Inner) -> Result<(), EngineError> {
         for covered in &inner.covers {
             let known = self.state.peers.get(&covered.device);
             if covered.device != self.state.device.id()

@@ -10,7 +10,7 @@ use satchel_protocol::fragment::{EncryptedFragment, FragmentKind};
 use satchel_protocol::id::{FragmentId, NodeFingerprint, Offset};
 
 use super::documents::{Documents, Incoming, Outcome};
-use super::rows::{Item, PartNote, Peer, Wait};
+use super::rows::{EdgeKey, Item, PartNote, Peer, Wait};
 use super::state::{EngineError, Place, Waiting};
 use super::store::SyncStore;
 use super::{Action, Attachments, Engine};
@@ -48,7 +48,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             let id = fragment.id();
             if let Some(mut item) = self.state.items.get(&id).cloned() {
                 if item.offset(&edge) != Some(offset) {
-                    item.offsets.insert(edge.to_string(), offset.0);
+                    item.set_offset(edge, offset);
                     self.state.set_item(id, item, &mut self.rows);
                 }
                 continue;
@@ -190,7 +190,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             return altered();
         }
         let label = &member.label;
-        match self.state.control.role_at(&inner.device, &inner.control_head) {
+        match self
+            .state
+            .control
+            .role_at(&inner.device, &inner.control_head)
+        {
             Some(Role::Owner | Role::Writer) => {}
             Some(Role::Reader) => {
                 return Verdict::Refuse(format!(
@@ -258,10 +262,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     /// Says whether any entry of the batch was taken in whole.
-    fn take_in(
-        &mut self,
-        batch: Vec<(Place, Opened)>,
-    ) -> Result<bool, EngineError> {
+    fn take_in(&mut self, batch: Vec<(Place, Opened)>) -> Result<bool, EngineError> {
         let (mut parts, mut owners, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
         for (number, (_, opened)) in batch.iter().enumerate() {
             for part in &opened.inner.parts {
@@ -351,7 +352,12 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     /// Notes that the other devices can have a document as of `heads`.
-    pub(super) fn note_shared(&mut self, key: DocKey, heads: Vec<ChangeHash>, current: Vec<ChangeHash>) {
+    pub(super) fn note_shared(
+        &mut self,
+        key: DocKey,
+        heads: Vec<ChangeHash>,
+        current: Vec<ChangeHash>,
+    ) {
         let mut shared = self.state.shared.get(&key).cloned().unwrap_or_default();
         for head in heads {
             if !shared.contains(&head) {
@@ -392,7 +398,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         if !here && inner.sequence > self.sequence_of(&inner.device, &BTreeMap::new()).0 {
             self.state.set_peer(inner.device, peer, &mut self.rows);
         }
-        let offsets = BTreeMap::from([(place.0.to_string(), place.1.0)]);
+        let offsets = BTreeMap::from([(EdgeKey(place.0), place.1.0)]);
         let item = Item {
             pack,
             device: inner.device,
@@ -405,6 +411,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 .map(|part| PartNote::new(part.key, part.encoding, &part.heads, part.len_bytes()))
                 .collect(),
             offsets,
+            lost: BTreeSet::new(),
             ranges: BTreeMap::new(),
         };
         self.state.set_item(id, item, &mut self.rows);

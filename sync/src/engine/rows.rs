@@ -2,13 +2,13 @@
 //!
 //! JSON for what is small and may grow fields; fragments as they are. Pure. Start at [`Item`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::ChangeHash;
 use satchel_protocol::chain::Chain;
 use satchel_protocol::id::{NodeFingerprint, Offset};
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::store::{Key, Row, Table};
 use crate::entry::{DocKey, DocKind, Encoding};
@@ -43,10 +43,30 @@ pub(super) struct Item {
     pub(super) bytes: u64,
     pub(super) parts: Vec<PartNote>,
     /// Where it lies, by edge; an edge that is not here lacks it.
-    pub(super) offsets: BTreeMap<String, u64>,
+    pub(super) offsets: BTreeMap<EdgeKey, u64>,
+    /// Edges that had it and have it no more.
+    #[serde(default)]
+    pub(super) lost: BTreeSet<EdgeKey>,
     /// What this pack stands for, as offsets from (inclusive) and to (exclusive), by edge.
     #[serde(default)]
-    pub(super) ranges: BTreeMap<String, Vec<(u64, u64)>>,
+    pub(super) ranges: BTreeMap<EdgeKey, Vec<(u64, u64)>>,
+}
+
+/// Names an edge in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EdgeKey(pub(super) NodeFingerprint);
+
+impl Serialize for EdgeKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for EdgeKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 /// What an item brought for one document.
@@ -179,8 +199,13 @@ impl PartNote {
 }
 
 impl Item {
+    pub(super) fn set_offset(&mut self, edge: NodeFingerprint, offset: Offset) {
+        self.offsets.insert(EdgeKey(edge), offset.0);
+        self.lost.remove(&EdgeKey(edge));
+    }
+
     pub(super) fn offset(&self, edge: &NodeFingerprint) -> Option<Offset> {
-        self.offsets.get(&edge.to_string()).copied().map(Offset)
+        self.offsets.get(&EdgeKey(*edge)).copied().map(Offset)
     }
 }
 

@@ -13,11 +13,13 @@ use satchel_protocol::id::{FragmentId, NodeFingerprint, Offset, OffsetRange};
 
 use super::documents::{Documents, Outgoing};
 use super::edge::{Asked, MAX_APPENDS, Phase};
-use super::rows::{Item, PartNote};
+use super::rows::{EdgeKey, Item, PartNote};
 use super::state::EngineError;
 use super::store::SyncStore;
 use super::{Action, Attachments, Engine, Now};
-use crate::entry::{DocKey, Encoding, Inner, MAX_PART_BYTES, Observation, Part, PartBody, Seen, inner_hash};
+use crate::entry::{
+    DocKey, Encoding, Inner, MAX_PART_BYTES, Observation, Part, PartBody, Seen, inner_hash,
+};
 use crate::id::to_hex;
 use crate::member::Role;
 use crate::sealing::{self, Padding};
@@ -36,6 +38,8 @@ pub(super) struct Sending {
     dirty: BTreeMap<DocKey, Option<Vec<ChangeHash>>>,
     since_ms: Option<u64>,
     gather_ms: u64,
+    /// An edge lost entries: once their documents are there again, that stands for all that was lost.
+    again: bool,
 }
 
 impl Sending {
@@ -48,7 +52,14 @@ impl Sending {
     }
 
     pub(super) fn due_ms(&self) -> Option<u64> {
-        self.since_ms.map(|since| since + self.gather_ms)
+        // 0 is what `flush_soon` sets: nothing more is waited for.
+        self.since_ms.map(|since| {
+            if since == 0 {
+                0
+            } else {
+                since + self.gather_ms
+            }
+        })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -129,14 +140,14 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 continue;
             }
             if bytes + outgoing.bytes.len() > MAX_BODY_BYTES {
-                self.make_item(FragmentKind::Entry, std::mem::take(&mut parts), &[])?;
+                self.make_item(FragmentKind::Entry, std::mem::take(&mut parts), None)?;
                 bytes = 0;
             }
             bytes += outgoing.bytes.len();
             parts.push(part_of(key, Encoding::Changes, outgoing));
         }
         if !parts.is_empty() {
-            self.make_item(FragmentKind::Entry, parts, &[])?;
+            self.make_item(FragmentKind::Entry, parts, None)?;
         }
         Ok(())
     }
@@ -157,28 +168,34 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             let is_index = *key == DocKey::INDEX;
             bytes += outgoing.bytes.len();
             if bytes > MAX_BODY_BYTES {
-                self.make_item(FragmentKind::Pack, std::mem::take(&mut parts), &[])?;
+                self.make_item(FragmentKind::Pack, std::mem::take(&mut parts), None)?;
                 bytes = outgoing.bytes.len();
             }
             parts.push(part_of(*key, Encoding::Save, outgoing));
             if is_index {
-                self.make_item(FragmentKind::Pack, std::mem::take(&mut parts), &[])?;
+                self.make_item(FragmentKind::Pack, std::mem::take(&mut parts), None)?;
                 bytes = 0;
             }
         }
-        if !parts.is_empty() {
-            self.make_item(FragmentKind::Pack, parts, &[])?;
+        let stands_for_all = std::mem::take(&mut self.sending.again);
+        if !parts.is_empty() || stands_for_all {
+            let stands_for: Option<&[FragmentId]> = stands_for_all.then_some(&[]);
+            self.make_item(FragmentKind::Pack, parts, stands_for)?;
         }
         Ok(())
     }
 
     /// Signs and seals an entry or pack and puts it where it is sent from. It is sent after the next commit.
+    ///
+    /// `stands_for` is given for the pack after which the mailbox holds everything that was taken in so far, with the
+    /// entries that it makes superfluous.
     pub(super) fn make_item(
         &mut self,
         kind: FragmentKind,
         parts: Vec<Part>,
-        supersedes: &[FragmentId],
+        stands_for: Option<&[FragmentId]>,
     ) -> Result<(), EngineError> {
+        let supersedes = stands_for.unwrap_or_default();
         let pack = kind == FragmentKind::Pack;
         let inner = Inner {
             device: self.state.device.id(),
@@ -188,10 +205,10 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             created_ms: self.now.wall_ms,
             seen: self.seen_by_us(),
             observed: self.observed(),
-            covers: if supersedes.is_empty() {
-                Vec::new()
-            } else {
+            covers: if stands_for.is_some() {
                 self.covered()
+            } else {
+                Vec::new()
             },
             supersedes: supersedes.to_vec(),
             parts,
@@ -209,13 +226,14 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 .map(|part| PartNote::new(part.key, part.encoding, &part.heads, part.len_bytes()))
                 .collect(),
             offsets: BTreeMap::new(),
+            lost: BTreeSet::new(),
             ranges: BTreeMap::new(),
         };
         let edges: Vec<NodeFingerprint> = self.edges.keys().copied().collect();
         for edge in edges {
             let ranges = self.ranges_of(&edge, supersedes);
             if !ranges.is_empty() {
-                item.ranges.insert(edge.to_string(), ranges);
+                item.ranges.insert(EdgeKey(edge), ranges);
             }
         }
         for part in &inner.parts {
@@ -348,10 +366,16 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             .map(|(fragment, item)| (item.device != here, item.sequence, *fragment))
             .collect();
         lacking.sort_unstable();
-        for (_, _, fragment) in lacking.into_iter().take(room) {
-            match self.state.fragments.get(&fragment).cloned() {
-                Some(bytes) => self.append(id, fragment, bytes),
-                None => self.share_again(fragment),
+        let (ready, lost): (Vec<_>, Vec<_>) = lacking
+            .into_iter()
+            .map(|(_, _, fragment)| fragment)
+            .partition(|fragment| self.state.fragments.contains_key(fragment));
+        for fragment in lost {
+            self.share_again(id, fragment);
+        }
+        for fragment in ready.into_iter().take(room) {
+            if let Some(bytes) = self.state.fragments.get(&fragment).cloned() {
+                self.append(id, fragment, bytes);
             }
         }
     }
@@ -362,7 +386,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             return;
         };
         let request = if item.pack {
-            let ranges = item.ranges.get(&edge.to_string()).cloned();
+            let ranges = item.ranges.get(&EdgeKey(edge)).cloned();
             Request::Pack {
                 mailbox,
                 supersedes: ranges
@@ -385,11 +409,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let Some(mut item) = self.state.items.get(&id).cloned() else {
             return;
         };
-        item.offsets.insert(edge.to_string(), offset.0);
-        let everywhere = self
-            .edges
-            .keys()
-            .all(|edge| item.offsets.contains_key(&edge.to_string()));
+        item.set_offset(edge, offset);
+        let everywhere = self.edges.keys().all(|edge| item.offset(edge).is_some());
         self.state.set_item(id, item, &mut self.rows);
         if everywhere {
             self.state.drop_fragment(id, &mut self.rows);
@@ -398,10 +419,16 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     /// An edge lost what no device keeps as it was: its documents are sent again, whole.
-    fn share_again(&mut self, id: FragmentId) {
+    ///
+    /// What another device made and an edge never had is on its way from there.
+    fn share_again(&mut self, edge: NodeFingerprint, id: FragmentId) {
         let Some(item) = self.state.items.get(&id).cloned() else {
             return;
         };
+        if item.device != self.state.device.id() && !item.lost.contains(&EdgeKey(edge)) {
+            return;
+        }
+        self.sending.again = true;
         self.state.drop_item(id, &mut self.rows);
         for key in item.parts.iter().filter_map(PartNote::doc) {
             self.state.set_shared(key, Vec::new(), &mut self.rows);
@@ -417,7 +444,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 continue;
             };
             if item.offset(&edge).is_some_and(|offset| offset >= end) {
-                item.offsets.remove(&edge.to_string());
+                item.offsets.remove(&EdgeKey(edge));
+                item.lost.insert(EdgeKey(edge));
                 self.state.set_item(id, item, &mut self.rows);
             }
         }
@@ -459,7 +487,10 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         ids: &[FragmentId],
         bits: &[u8],
     ) -> Result<(), EngineError> {
-        let has = |number: usize| bits.get(number / 8).is_some_and(|byte| byte >> (number % 8) & 1 == 1);
+        let has = |number: usize| {
+            bits.get(number / 8)
+                .is_some_and(|byte| byte >> (number % 8) & 1 == 1)
+        };
         // What follows a lacking one names it, so it is made anew as well.
         let first_lacking = (0..ids.len()).find(|number| !has(*number));
         for (number, id) in ids.iter().enumerate() {

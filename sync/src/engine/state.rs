@@ -38,7 +38,9 @@ pub enum EngineError {
     #[error(transparent)]
     Documents(#[from] DocumentsError),
     /// A row is missing or not understood.
-    #[error("what syncing remembers is incomplete ({0}); remove this laptop on another one and pair it anew")]
+    #[error(
+        "what syncing remembers is incomplete ({0}); remove this laptop on another one and pair it anew"
+    )]
     Rows(&'static str),
 }
 

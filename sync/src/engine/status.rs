@@ -147,7 +147,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             device: here,
             role: control.role(&here).filter(|_| !self.state.removed),
             devices,
-            edges: self.edges.keys().map(|edge| self.edge_status(edge)).collect(),
+            edges: self
+                .edges
+                .keys()
+                .map(|edge| self.edge_status(edge))
+                .collect(),
             unsent: self.sending.len(),
             waiting: waits().filter(|wait| !late(wait)).count(),
             quarantined: waits().filter(|wait| late(wait)).count(),
@@ -197,22 +201,6 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             (*sequence > known).then(|| (*device, sequence - known))
         })
         .collect()
-    }
-
-    /// TEMPORARY
-    pub fn dump(&self) -> String {
-        let mut out = String::new();
-        for (id, super::state::Waiting { why: wait, fragment, .. }) in &self.state.waiting {
-            let secrets = self.state.keyring.find(&fragment.header().epoch_id);
-            let bytes = secrets.and_then(|s| crate::sealing::open(s, self.state.founding.workspace, fragment.header().kind, fragment).ok());
-            let inner = bytes.as_ref().and_then(|b| crate::entry::Inner::decode(b).ok());
-            out += &format!("{id} {wait:?} {:?}\n", inner.map(|(i, _)| (i.device, i.sequence, fragment.header().kind, i.parts.len())));
-        }
-        out += &format!("me {:?} own {} awaits {}\n", self.state.device.id(), self.state.own.sequence, self.state.awaits_index);
-        for (d, p) in &self.state.peers { out += &format!("peer {d:?} {}\n", p.sequence); }
-        for (id, item) in &self.state.items { out += &format!("item {id:.8} {:?} {} pack {} {:?} frag {}\n", item.device, item.sequence, item.pack, item.offsets.values().collect::<Vec<_>>(), self.state.fragments.contains_key(id)); }
-        for (k, h) in &self.state.shared { out += &format!("shared {k:?} {}\n", h.len()); }
-        out
     }
 
     /// Connections that were made or tried, newest last.

@@ -36,7 +36,9 @@ pub fn now() -> Now {
     Now {
         // From 1 on, so that 0 is always past.
         monotonic_ms: elapsed.as_millis() as u64 + 1,
-        wall_ms: wall.map_or(0, |wall| i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)),
+        wall_ms: wall.map_or(0, |wall| {
+            i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)
+        }),
     }
 }
 

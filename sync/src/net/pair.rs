@@ -12,7 +12,9 @@ use zeroize::Zeroizing;
 use super::driver::connect;
 use super::{EdgeClient, RequestError};
 use crate::member::{DeviceInfo, DeviceKeys, Welcome, WelcomeError};
-use crate::pairing::{Approver, ApproverWaiting, Emoji, Joiner, JoinerWaiting, PairingCode, PairingError};
+use crate::pairing::{
+    Approver, ApproverWaiting, Emoji, Joiner, JoinerWaiting, PairingCode, PairingError,
+};
 
 /// How long the two laptops have: the edge forgets the code then.
 pub const PAIRING_LIFETIME: Duration = Duration::from_secs(600);
@@ -25,7 +27,9 @@ pub enum PairError {
     #[error("{0}")]
     NotReached(String),
     /// The edge knows no such code.
-    #[error("the edge node knows no such code: it was mistyped, used already, or is older than ten minutes; show a new one on the new laptop")]
+    #[error(
+        "the edge node knows no such code: it was mistyped, used already, or is older than ten minutes; show a new one on the new laptop"
+    )]
     NoSuchCode,
     /// The other laptop did not answer in time.
     #[error("the other laptop did not answer within ten minutes: begin again with a new code")]

@@ -8,11 +8,11 @@ use std::sync::PoisonError;
 
 use satchel_protocol::id::FragmentId;
 
+use super::Workspace;
 use super::contents::Change;
 use super::error::SaveError;
 use super::exchange::WorkspaceDocuments;
 use super::originals;
-use super::Workspace;
 use crate::durable;
 use crate::engine::{AttachError, Attachments};
 use crate::id::{ContentHash, from_hex, to_hex};
@@ -113,7 +113,9 @@ impl Attachments for WorkspaceDocuments {
         let index = workspace.index();
         let contents = index.contents();
         let named: BTreeSet<ContentHash> = contents.files().collect();
-        let unsent = named.into_iter().filter(|file| !contents.blobs.contains_key(file));
+        let unsent = named
+            .into_iter()
+            .filter(|file| !contents.blobs.contains_key(file));
         unsent.filter(|file| workspace.has_file(file)).collect()
     }
 

@@ -294,7 +294,9 @@ impl Contents {
         if let Some(Value::Map(derived)) = root.get("derived") {
             contents.derived = derived
                 .iter()
-                .filter_map(|(key, file)| Some((key.clone(), text(Some(&file.value)).parse().ok()?)))
+                .filter_map(|(key, file)| {
+                    Some((key.clone(), text(Some(&file.value)).parse().ok()?))
+                })
                 .collect();
         }
         if let Some(Value::Map(failures)) = root.get("failures") {

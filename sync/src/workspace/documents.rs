@@ -57,7 +57,10 @@ impl Workspace {
     /// same path here is another file.
     #[must_use]
     pub fn local_path<'a>(&self, entry: &'a DocumentEntry) -> Option<&'a str> {
-        let is_elsewhere = self.device().is_some() && entry.origin.is_some_and(|origin| self.device() != Some(origin));
+        let is_elsewhere = self.device().is_some()
+            && entry
+                .origin
+                .is_some_and(|origin| self.device() != Some(origin));
         entry.path.as_deref().filter(|_| !is_elsewhere)
     }
 
@@ -243,7 +246,7 @@ impl Workspace {
     /// Loads a document, compares it with its entry, and hands it to `work`.
     ///
     /// The document that was used last is kept, since citations of one document come together.
-    fn with_document<T>(
+    pub(super) fn with_document<T>(
         &self,
         id: DocumentId,
         work: impl FnOnce(&TextDocument) -> Result<T, AnchorError>,

@@ -304,10 +304,7 @@ impl Workspace {
         let outcome = Outcome::Applied {
             current: part.heads.clone(),
         };
-        Ok((
-            vec![outcome],
-            Some(Write::File(place.path.clone(), file)),
-        ))
+        Ok((vec![outcome], Some(Write::File(place.path.clone(), file))))
     }
 
     fn write_of(
@@ -333,8 +330,7 @@ impl Workspace {
                 Ok(frame.map(|frame| Write::Frame(Box::new((journal, frame, heads)))))
             }
             None => {
-                let file =
-                    journal::encode_new(&self.keys, place.name, &doc, rendering.as_deref())?;
+                let file = journal::encode_new(&self.keys, place.name, &doc, rendering.as_deref())?;
                 Ok(Some(Write::File(place.path, file)))
             }
         }
@@ -412,7 +408,9 @@ impl Workspace {
                 _ => {}
             }
         }
-        arrival.kept.extend(back.iter().map(|document| document.entry.id));
+        arrival
+            .kept
+            .extend(back.iter().map(|document| document.entry.id));
         if !back.is_empty() {
             let back = back.into_iter().map(Change::Document).collect();
             self.index().change(&self.keys, back)?;
@@ -515,7 +513,9 @@ fn is_usable(key: DocKey, doc: &Automerge) -> bool {
 }
 
 fn parse_heads(text: &str) -> Vec<ChangeHash> {
-    text.split(' ').filter_map(|head| head.parse().ok()).collect()
+    text.split(' ')
+        .filter_map(|head| head.parse().ok())
+        .collect()
 }
 
 impl From<LoadError> for DocumentsError {

@@ -14,7 +14,8 @@ use super::error::{OpenError, SaveError};
 use super::index::{self, Index};
 use super::journal;
 use super::{
-    CHATS, DOCUMENTS, ORIGINALS, SYNC_FILE, chat_place, document_place, index_place, originals, remove_files,
+    CHATS, DOCUMENTS, ORIGINALS, SYNC_FILE, chat_place, document_place, index_place, originals,
+    remove_files,
 };
 use crate::chat::{ChatDocument, ThreadEntry};
 use crate::document::TextDocument;

@@ -216,7 +216,7 @@ impl Workspace {
         let understood = |error| SaveError::load(&place.path, error);
         if exists && let Some((mut document, journal)) = self.open_for_writing(entry.id)? {
             document
-                .set_text(text)
+                .set_text_at(text, now_ms() / 1000)
                 .map_err(|error| SaveError::load(&place.path, error))?;
             document.set_about(entry).map_err(understood)?;
             let heads = document.heads();
@@ -235,7 +235,7 @@ impl Workspace {
             return Ok((write, heads));
         }
         let empty = self.author.new_document();
-        let document = TextDocument::new_in(empty, text, entry)
+        let document = TextDocument::new_in(empty, text, entry, now_ms() / 1000)
             .map_err(|error| SaveError::load(&place.path, error))?;
         let bytes = journal::encode_new(
             &self.keys,

@@ -108,9 +108,8 @@ impl Documents for SimDocuments {
         }
         let mut outcomes = Vec::new();
         for part in parts {
-            let fresh = disk.awaits_index
-                && part.key == DocKey::INDEX
-                && part.encoding == Encoding::Save;
+            let fresh =
+                disk.awaits_index && part.key == DocKey::INDEX && part.encoding == Encoding::Save;
             if fresh {
                 disk.docs.remove(&part.key);
             }

@@ -15,7 +15,7 @@ pub struct Mailbox {
     policy: [u8; 32],
     capabilities: Vec<Capabilities>,
     pub log: Vec<(EncryptedFragment, bool)>,
-    control: Vec<(EncryptedFragment, Option<EncryptedFragment>)>,
+    pub control: Vec<(EncryptedFragment, Option<EncryptedFragment>)>,
     blobs: BTreeMap<FragmentId, EncryptedFragment>,
 }
 
@@ -60,8 +60,7 @@ impl SimEdge {
                 signature,
             } => {
                 let id = MailboxId::of_policy_key(policy_key);
-                let message =
-                    capability::create_message(&session.binding, id, capabilities, token);
+                let message = capability::create_message(&session.binding, id, capabilities, token);
                 if !capability::verify(policy_key, &message, signature) {
                     return refuse(ErrorCode::Denied);
                 }
@@ -148,9 +147,7 @@ impl SimEdge {
                 }
                 found.policy = key;
                 self.received.push(record.as_bytes().to_vec());
-                found
-                    .control
-                    .push((record.clone(), previous_epoch.clone()));
+                found.control.push((record.clone(), previous_epoch.clone()));
                 vec![Answer::CtlAck {
                     index: *expect_index,
                 }]
@@ -159,8 +156,11 @@ impl SimEdge {
                 let Some(found) = self.mailboxes.get(mailbox) else {
                     return refuse(ErrorCode::Denied);
                 };
-                let known: BTreeSet<FragmentId> =
-                    found.log.iter().map(|(fragment, _)| fragment.id()).collect();
+                let known: BTreeSet<FragmentId> = found
+                    .log
+                    .iter()
+                    .map(|(fragment, _)| fragment.id())
+                    .collect();
                 let mut bits = vec![0; ids.len().div_ceil(8)];
                 for (number, id) in ids.iter().enumerate() {
                     if known.contains(id) || found.blobs.contains_key(id) {

@@ -8,6 +8,7 @@
 mod documents;
 mod edge;
 mod random;
+mod removal;
 mod world;
 
 use satchel_sync::engine::Event;
@@ -81,12 +82,26 @@ fn run(seed: u64) {
     let first = world.devices[0].documents.heads();
     for (number, device) in world.devices.iter().enumerate() {
         let status = device.engine.as_ref().unwrap().status();
-        if device.documents.heads() != first || status.waiting > 0 || !written.iter().all(|(which, word)| device.documents.words(doc(*which)).contains(word)) { eprintln!("device {number}\n{}", device.engine.as_ref().unwrap().dump()); for d in &world.devices { eprintln!("zero\n{}", d.engine.as_ref().unwrap().dump()); } }
-        assert_eq!(device.documents.heads(), first, "device {number}: {status:#?}");
-        assert_eq!((status.waiting, status.unsent), (0, 0), "device {number}: {status:#?}");
-        assert!(status.warnings.is_empty(), "device {number}: {:#?}", status.warnings);
+        assert_eq!(
+            device.documents.heads(),
+            first,
+            "device {number}: {status:#?}"
+        );
+        assert_eq!(
+            (status.waiting, status.unsent),
+            (0, 0),
+            "device {number}: {status:#?}"
+        );
+        assert!(
+            status.warnings.is_empty(),
+            "device {number}: {:#?}",
+            status.warnings
+        );
         for (which, word) in &written {
-            assert!(device.documents.words(doc(*which)).contains(word), "device {number} lost {word} of document {which}: {status:#?}");
+            assert!(
+                device.documents.words(doc(*which)).contains(word),
+                "device {number} lost {word} of document {which}: {status:#?}"
+            );
         }
     }
 }

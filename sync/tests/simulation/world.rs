@@ -47,6 +47,8 @@ struct Line {
     requests: Vec<(RequestId, Request)>,
     answers: VecDeque<Event>,
     follow: Option<(RequestId, MailboxId, u64, bool)>,
+    /// Records of the control log that the stream has told of.
+    told: usize,
 }
 
 pub struct Device {
@@ -149,6 +151,11 @@ impl World {
 
     /// Adds a device by way of the first one, which needs its edge for that.
     pub fn join(&mut self, role: Role) -> usize {
+        self.join_by(0, role)
+    }
+
+    /// Adds a device by way of this one.
+    pub fn join_by(&mut self, by: usize, role: Role) -> usize {
         let keys = DeviceKeys::random();
         let change = Change::Add {
             public: keys.public(),
@@ -156,8 +163,8 @@ impl World {
             label: format!("Laptop {}", self.devices.len() + 1),
             role,
         };
-        self.change(0, change).unwrap();
-        let engine = self.devices[0].engine.as_ref().unwrap();
+        self.change(by, change).unwrap();
+        let engine = self.devices[by].engine.as_ref().unwrap();
         let welcome = engine.welcome(role, "Papers".into());
         let founding = Founding {
             workspace: welcome.workspace,
@@ -178,19 +185,18 @@ impl World {
     /// Changes the membership and runs the world until that is done.
     pub fn change(&mut self, device: usize, change: Change) -> Result<Changed, ChangeError> {
         let ticket = self.random.next();
-        for _ in 0..20_000 {
+        for _ in 0..2_000 {
             self.deliver_any();
             self.tick();
-            let is_live = self.devices[device]
-                .engine
-                .as_ref()
-                .is_some_and(|engine| engine.status().edges[0].phase == satchel_sync::engine::EdgePhase::UpToDate);
+            let is_live = self.devices[device].engine.as_ref().is_some_and(|engine| {
+                engine.status().edges[0].phase == satchel_sync::engine::EdgePhase::UpToDate
+            });
             if is_live {
                 break;
             }
         }
         self.step(device, Event::Change { ticket, change });
-        for _ in 0..20_000 {
+        for _ in 0..2_000 {
             self.deliver_any();
             let results = &mut self.devices[device].results;
             if let Some(at) = results.iter().position(|(found, _)| *found == ticket) {
@@ -198,7 +204,23 @@ impl World {
             }
             self.tick();
         }
-        panic!("a change of the membership was never answered");
+        let engine = self.devices[device].engine.as_ref().unwrap();
+        panic!(
+            "a change of the membership was never answered: {:#?} {:?}",
+            engine.status().edges,
+            self.devices[device]
+                .lines
+                .values()
+                .map(|l| (
+                    l.requests
+                        .iter()
+                        .map(|r| format!("{:.60}", format!("{:?}", r.1)))
+                        .collect::<Vec<_>>(),
+                    l.answers.len(),
+                    l.follow
+                ))
+                .collect::<Vec<_>>()
+        );
     }
 
     pub fn now(&self) -> Now {
@@ -249,19 +271,21 @@ impl World {
                     requests: Vec::new(),
                     answers: VecDeque::new(),
                     follow: None,
+                    told: 0,
                 };
-                line.answers.push_back(if self.cut.contains(&(number, edge)) {
-                    Event::Disconnected {
-                        edge,
-                        reason: "no route".into(),
-                        retry: true,
-                    }
-                } else {
-                    Event::Connected {
-                        edge,
-                        binding: line.session.binding,
-                    }
-                });
+                line.answers
+                    .push_back(if self.cut.contains(&(number, edge)) {
+                        Event::Disconnected {
+                            edge,
+                            reason: "no route".into(),
+                            retry: true,
+                        }
+                    } else {
+                        Event::Connected {
+                            edge,
+                            binding: line.session.binding,
+                        }
+                    });
                 device.lines.insert(edge, line);
             }
             Action::Disconnect(edge) => {
@@ -294,7 +318,9 @@ impl World {
             for (edge, line) in &device.lines {
                 let has_news = line.follow.is_some_and(|(_, mailbox, next, _)| {
                     let found = self.edges[edge].mailboxes.get(&mailbox);
-                    found.is_some_and(|found| (found.log.len() as u64) > next)
+                    found.is_some_and(|found| {
+                        (found.log.len() as u64) > next || found.control.len() > line.told
+                    })
                 });
                 if !line.requests.is_empty() || !line.answers.is_empty() || has_news {
                     ready.push((number, *edge));
@@ -306,7 +332,8 @@ impl World {
         }
         let (number, edge) = ready[self.random.below(ready.len())];
         let line = self.devices[number].lines.get_mut(&edge).unwrap();
-        let to_edge = !line.requests.is_empty() && (line.answers.is_empty() || self.random.chance(50));
+        let to_edge =
+            !line.requests.is_empty() && (line.answers.is_empty() || self.random.chance(50));
         if to_edge {
             // Streams overtake each other.
             let at = self.random.below(line.requests.len());
@@ -338,6 +365,7 @@ impl World {
                 match served.follow(&line.session, mailbox, &mut next, compact, sessions) {
                     Ok(answers) => {
                         line.follow = Some((request, mailbox, next, compact));
+                        line.told = served.mailboxes[&mailbox].control.len();
                         (answers, false)
                     }
                     Err(refusal) => (refusal, true),
@@ -371,6 +399,7 @@ impl World {
             match served.follow(&line.session, mailbox, &mut next, compact, sessions) {
                 Ok(answers) => {
                     line.follow = Some((request, mailbox, next, compact));
+                    line.told = served.mailboxes[&mailbox].control.len();
                     answers
                 }
                 Err(refusal) => {
@@ -378,15 +407,19 @@ impl World {
                     refusal
                 }
             };
-        line.answers.extend(answers.into_iter().map(|answer| Event::Answered {
-            edge,
-            request,
-            answer,
-        }));
+        line.answers
+            .extend(answers.into_iter().map(|answer| Event::Answered {
+                edge,
+                request,
+                answer,
+            }));
     }
 
     fn sessions(&self, edge: NodeFingerprint) -> u16 {
-        let lines = self.devices.iter().filter(|device| device.lines.contains_key(&edge));
+        let lines = self
+            .devices
+            .iter()
+            .filter(|device| device.lines.contains_key(&edge));
         lines.count() as u16
     }
 
@@ -414,8 +447,14 @@ impl World {
 
     /// Runs without faults until nothing moves for a while.
     pub fn settle(&mut self) {
+        let all: Vec<usize> = (0..self.devices.len()).collect();
+        self.settle_only(&all);
+    }
+
+    /// As [`World::settle`], where only these devices still exist.
+    pub fn settle_only(&mut self, numbers: &[usize]) {
         self.cut.clear();
-        for number in 0..self.devices.len() {
+        for number in numbers.iter().copied() {
             *self.devices[number].store.fail_after.borrow_mut() = None;
             self.devices[number].documents.0.borrow_mut().fail_after = None;
             if let Some(engine) = &mut self.devices[number].engine {
@@ -423,7 +462,7 @@ impl World {
             }
         }
         let mut quiet = 0;
-        for _ in 0..200_000 {
+        for _ in 0..20_000 {
             if self.deliver_any() {
                 quiet = 0;
             } else {
@@ -434,6 +473,25 @@ impl World {
             if quiet > 60 {
                 return;
             }
+        }
+        for device in &self.devices {
+            let engine = device.engine.as_ref().unwrap();
+            eprintln!(
+                "{:#?} {:?}",
+                engine.status().edges,
+                device
+                    .lines
+                    .values()
+                    .map(|l| (
+                        l.requests
+                            .iter()
+                            .map(|r| format!("{:.60}", format!("{:?}", r.1)))
+                            .collect::<Vec<_>>(),
+                        l.answers.len(),
+                        l.follow
+                    ))
+                    .collect::<Vec<_>>()
+            );
         }
         panic!("the devices never come to rest");
     }

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
 use crate::backend::jobs::{self, Emitter, Stopper};
-use crate::backend::{Shared, indexing};
+use crate::backend::{Shared, indexing, shared_embeddings};
 
 /// Arrivals within this time are taken in together.
 const GATHER: Duration = Duration::from_millis(200);
@@ -89,6 +89,9 @@ async fn take_in(shared: &Arc<Shared>, emitter: &Emitter) -> Result<(), crate::m
     // Models are heavy: they are started only where somebody looks on.
     if shared.sync.is_watched() {
         indexing::embed_pending(shared, emitter).await?;
+    } else {
+        shared.models.announce_embedder(&shared.index).await?;
+        shared_embeddings::adopt_present(shared).await?;
     }
     Ok(())
 }

@@ -71,8 +71,14 @@ fn find(all: &[DeviceStatus], wanted: &str) -> Result<DeviceStatus, Failure> {
     let by_label: Vec<_> = members()
         .filter(|device| device.label.to_lowercase() == lower)
         .collect();
-    let by_id = || members().filter(|device| wanted.len() >= 4 && device.id.to_string().starts_with(&lower));
-    let fitting = if by_label.is_empty() { by_id().collect() } else { by_label };
+    let by_id = || {
+        members().filter(|device| wanted.len() >= 4 && device.id.to_string().starts_with(&lower))
+    };
+    let fitting = if by_label.is_empty() {
+        by_id().collect()
+    } else {
+        by_label
+    };
     match fitting.as_slice() {
         [one] => Ok((*one).clone()),
         [] => Err(Failure::new(

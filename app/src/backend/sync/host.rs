@@ -44,12 +44,15 @@ struct Inner {
     settings: Arc<Preferences>,
     /// Something was written here.
     wake: Arc<Notify>,
+    /// And it was in this session.
+    has_written: Arc<AtomicBool>,
     /// The engine that runs is to end.
     stop: Notify,
     /// Whether to run is to be looked at anew.
     again: Notify,
     ended: AtomicBool,
-    work: Mutex<Option<mpsc::Sender<Work>>>,
+    /// The way to the engine, while it runs.
+    work: watch::Sender<Option<mpsc::Sender<Work>>>,
     reports: watch::Sender<SyncReport>,
     arrivals: broadcast::Sender<Arrived>,
     results: Mutex<HashMap<u64, oneshot::Sender<ChangeResult>>>,
@@ -88,9 +91,15 @@ impl SyncHost {
     ///
     /// Blocks for milliseconds. What goes wrong is told in the report, and the workspace can be used as before.
     #[must_use]
-    pub fn open(workspace: Arc<Workspace>, settings: Arc<Preferences>) -> (Self, Option<WorkspaceEngine>) {
+    pub fn open(
+        workspace: Arc<Workspace>,
+        settings: Arc<Preferences>,
+    ) -> (Self, Option<WorkspaceEngine>) {
         let (report, engine) = match share::open_engine(&workspace, driver::now()) {
-            Ok(Some(engine)) => (report::of(&engine, settings.current().offline), Some(engine)),
+            Ok(Some(engine)) => (
+                report::of(&engine, settings.current().offline),
+                Some(engine),
+            ),
             Ok(None) => (report::not_shared(), None),
             Err(error) => (report::interrupted(None, &failure::words(&error)), None),
         };
@@ -98,10 +107,11 @@ impl SyncHost {
             workspace,
             settings,
             wake: Arc::new(Notify::new()),
+            has_written: Arc::default(),
             stop: Notify::new(),
             again: Notify::new(),
             ended: AtomicBool::new(false),
-            work: Mutex::new(None),
+            work: watch::Sender::new(None),
             reports: watch::Sender::new(report),
             arrivals: broadcast::Sender::new(ARRIVALS),
             results: Mutex::default(),
@@ -119,9 +129,11 @@ impl SyncHost {
     /// Runs in the background from now on. Must be called within the runtime, once.
     pub fn start(&self, engine: Option<WorkspaceEngine>) {
         let wake = Arc::clone(&self.inner.wake);
-        self.inner
-            .workspace
-            .wake_with(Some(Arc::new(move || wake.notify_one())));
+        let has_written = Arc::clone(&self.inner.has_written);
+        self.inner.workspace.wake_with(Some(Arc::new(move || {
+            has_written.store(true, Ordering::Release);
+            wake.notify_one();
+        })));
         let task = tokio::spawn(keep_running(Arc::clone(&self.inner), engine));
         *lock(&self.task) = Some(task);
     }
@@ -197,8 +209,7 @@ impl SyncHost {
             sender.send(answer).ok();
             events
         });
-        let queue = lock(&self.inner.work).clone();
-        let queue = queue.ok_or_else(|| self.not_running())?;
+        let queue = self.queue().await.ok_or_else(|| self.not_running())?;
         queue.send(job).await.map_err(|_| self.not_running())?;
         receiver.await.map_err(|_| self.not_running())
     }
@@ -257,16 +268,35 @@ impl SyncHost {
         })
     }
 
+    /// The way to the engine; waits for one that is just starting.
+    async fn queue(&self) -> Option<mpsc::Sender<Work>> {
+        let can_start = {
+            let report = self.inner.reports.borrow();
+            let is_at_rest = matches!(report.state, SyncState::NotShared | SyncState::Forbidden);
+            report.problem.is_none() && !is_at_rest && !self.inner.has_ended()
+        };
+        let mut work = self.inner.work.subscribe();
+        if can_start {
+            let running = work.wait_for(Option::is_some);
+            // Without one, the report says why.
+            drop(tokio::time::timeout(ANSWER_WAIT, running).await);
+        }
+        let queue = work.borrow().clone();
+        queue
+    }
+
     fn not_running(&self) -> Failure {
         report::why_not_running(&self.inner.reports.borrow())
     }
 
-    /// Sends what was written, for two seconds at most and only where a connection makes sense, and ends.
+    /// Sends what was written in this session, for two seconds at most and only where a connection makes sense, and ends.
     pub async fn close(&self) {
         let Some(task) = lock(&self.task).take() else {
             return;
         };
-        self.flush().await;
+        if self.inner.has_written.load(Ordering::Acquire) {
+            self.flush().await;
+        }
         self.inner.end();
         if let Err(error) = task.await {
             tracing::warn!(%error, "the sync crashed");
@@ -389,11 +419,11 @@ async fn open(inner: &Arc<Inner>) -> Result<Option<WorkspaceEngine>, String> {
 async fn run(inner: &Arc<Inner>, engine: WorkspaceEngine) -> Result<(), String> {
     let (queue, mut work) = mpsc::channel(QUEUE);
     inner.reports.send_replace(report::of(&engine, false));
-    *lock(&inner.work) = Some(queue);
+    inner.work.send_replace(Some(queue));
     let listening = Arc::clone(inner);
     let report = move |engine: &WorkspaceEngine, actions| listening.take_in(engine, actions);
     let ended = driver::run(engine, &inner.wake, &inner.stop, &mut work, report).await;
-    *lock(&inner.work) = None;
+    inner.work.send_replace(None);
     lock(&inner.results).clear();
     ended.map_err(|error| failure::words(&error))
 }

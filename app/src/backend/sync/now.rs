@@ -9,7 +9,7 @@ use satchel_sync::engine::{EdgePhase, Event, Status};
 
 use super::report;
 use crate::backend::jobs::Emitter;
-use crate::backend::{Shared, indexing};
+use crate::backend::{Shared, indexing, shared_embeddings};
 use crate::message::{self, Failure, FailureKind, Reply, SyncState};
 
 /// How often it is looked at.
@@ -33,7 +33,11 @@ pub(super) async fn exchange(
             return Err(report::removed());
         }
         // Twice: what the first look has flushed is seen by the second.
-        equal_looks = if report::is_equal(&status) { equal_looks + 1 } else { 0 };
+        equal_looks = if report::is_equal(&status) {
+            equal_looks + 1
+        } else {
+            0
+        };
         if equal_looks == 2 {
             break;
         }
@@ -44,7 +48,10 @@ pub(super) async fn exchange(
             return Err(too_slow(&status));
         }
         if emitter.is_cancelled() {
-            return Err(Failure::new(FailureKind::Cancelled, "Stopped; what was saved is safe."));
+            return Err(Failure::new(
+                FailureKind::Cancelled,
+                "Stopped; what was saved is safe.",
+            ));
         }
         is_first = false;
         let now = shared.sync.fresh().await;
@@ -52,6 +59,8 @@ pub(super) async fn exchange(
         tokio::time::sleep(LOOK_EVERY).await;
     }
     indexing::ensure_current(shared, emitter).await?;
+    shared.models.announce_embedder(&shared.index).await?;
+    shared_embeddings::adopt_present(shared).await?;
     let mut now = shared.sync.fresh().await;
     if now.state == SyncState::Working {
         now.state = SyncState::Equal;
@@ -77,8 +86,15 @@ fn unreachable(status: &Status) -> Option<Failure> {
         return None;
     }
     let reason = status.edges.iter().find_map(|edge| edge.reason.clone())?;
-    let stopped = status.edges.iter().any(|edge| edge.phase == EdgePhase::Stopped);
-    let kind = if stopped { FailureKind::General } else { FailureKind::Offline };
+    let stopped = status
+        .edges
+        .iter()
+        .any(|edge| edge.phase == EdgePhase::Stopped);
+    let kind = if stopped {
+        FailureKind::General
+    } else {
+        FailureKind::Offline
+    };
     let failure = Failure::new(kind, reason);
     Some(if stopped {
         failure
@@ -95,12 +111,18 @@ fn too_slow(status: &Status) -> Failure {
         }
     };
     count(status.unsent, "documents or chats to send");
-    count(status.edges.iter().map(|edge| edge.lacks).sum(), "entries on their way");
+    count(
+        status.edges.iter().map(|edge| edge.lacks).sum(),
+        "entries on their way",
+    );
     count(status.uploads, "files to send");
     count(status.downloads, "files to receive");
     count(status.waiting, "entries that wait for others");
     let behind: u64 = status.edges.iter().map(|edge| edge.behind).sum();
-    count(usize::try_from(behind).unwrap_or(usize::MAX), "entries to read");
+    count(
+        usize::try_from(behind).unwrap_or(usize::MAX),
+        "entries to read",
+    );
     let reason = status.edges.iter().find_map(|edge| edge.reason.clone());
     open.extend(reason);
     if status.awaits_documents {
@@ -111,6 +133,8 @@ fn too_slow(status: &Status) -> Failure {
     } else {
         open.join(", ")
     };
-    Failure::general(format!("not everything is sent and received within the time: {open}"))
-        .with_hint("Run the command again, with a longer --timeout if there is much to do.")
+    Failure::general(format!(
+        "not everything is sent and received within the time: {open}"
+    ))
+    .with_hint("Run the command again, with a longer --timeout if there is much to do.")
 }

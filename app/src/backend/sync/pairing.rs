@@ -41,17 +41,28 @@ pub async fn begin(
     }
     let (user, label) = names(user, label);
     let keys = DeviceKeys::random();
-    let info = DeviceInfo::new(&keys, &user, &label).map_err(|error| {
-        Failure::new(FailureKind::Usage, failure::words(&error))
-    })?;
+    let info = DeviceInfo::new(&keys, &user, &label)
+        .map_err(|error| Failure::new(FailureKind::Usage, failure::words(&error)))?;
     let meeting = async {
-        let pair = PairNew::begin(&link).await.map_err(|error| failure::of_pairing(&error))?;
+        let pair = PairNew::begin(&link)
+            .await
+            .map_err(|error| failure::of_pairing(&error))?;
         let code = pair.code().to_owned();
-        emitter.send(Event::Pairing(PairingEvent::Code { code })).await;
-        let waiting = pair.meet(&info).await.map_err(|error| failure::of_pairing(&error))?;
+        emitter
+            .send(Event::Pairing(PairingEvent::Code { code }))
+            .await;
+        let waiting = pair
+            .meet(&info)
+            .await
+            .map_err(|error| failure::of_pairing(&error))?;
         let pictures = pictures(waiting.check());
-        emitter.send(Event::Pairing(PairingEvent::Check { pictures })).await;
-        waiting.welcome().await.map_err(|error| failure::of_pairing(&error))
+        emitter
+            .send(Event::Pairing(PairingEvent::Check { pictures }))
+            .await;
+        waiting
+            .welcome()
+            .await
+            .map_err(|error| failure::of_pairing(&error))
     };
     let welcome = tokio::select! {
         welcome = meeting => welcome?,
@@ -116,20 +127,27 @@ async fn receive(
         if !status.awaits_documents {
             let settled = *settled_until.get_or_insert_with(|| Instant::now() + SETTLE_WAIT);
             // Files follow whenever it is open; texts are what is waited for.
-            let has_texts = status.edges.iter().any(|edge| {
-                edge.phase == EdgePhase::UpToDate && edge.behind == 0
-            });
+            let has_texts = status
+                .edges
+                .iter()
+                .any(|edge| edge.phase == EdgePhase::UpToDate && edge.behind == 0);
             if has_texts || Instant::now() >= settled {
                 break;
             }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let awaits = host.fresh().await.status.is_none_or(|status| status.awaits_documents);
+    let awaits = host
+        .fresh()
+        .await
+        .status
+        .is_none_or(|status| status.awaits_documents);
     host.close().await;
     let name = workspace.name();
     if awaits {
-        format!("Joined “{name}”. Its documents have not come yet: they come when it is opened, or with `satchel sync now`.")
+        format!(
+            "Joined “{name}”. Its documents have not come yet: they come when it is opened, or with `satchel sync now`."
+        )
     } else {
         let documents = match workspace.document_count() {
             1 => "1 document".to_owned(),
@@ -177,8 +195,12 @@ pub(super) async fn approve(
         };
     shared.sync.forget_request(&request);
     if !accepted {
-        pair.refuse().await.map_err(|error| failure::of_pairing(&error))?;
-        return Err(Failure::general("the new laptop was refused: nothing was changed"));
+        pair.refuse()
+            .await
+            .map_err(|error| failure::of_pairing(&error))?;
+        return Err(Failure::general(
+            "the new laptop was refused: nothing was changed",
+        ));
     }
     let change = Change::Add {
         public: info.public.clone(),
@@ -196,10 +218,15 @@ pub(super) async fn approve(
         .sync
         .with_engine(move |engine| {
             engine.flush_soon();
-            (engine.welcome(role, name), vec![satchel_sync::engine::Event::Tick])
+            (
+                engine.welcome(role, name),
+                vec![satchel_sync::engine::Event::Tick],
+            )
         })
         .await?;
-    pair.welcome(&welcome).await.map_err(|error| failure::of_pairing(&error))?;
+    pair.welcome(&welcome)
+        .await
+        .map_err(|error| failure::of_pairing(&error))?;
     super::devices::list(shared).await
 }
 

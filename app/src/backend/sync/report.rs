@@ -119,7 +119,9 @@ fn line(state: SyncState, status: &Status) -> String {
         SyncState::NotShared => "On this laptop alone".to_owned(),
         SyncState::Forbidden => format!("Offline by choice{unsent}"),
         SyncState::Offline => format!("Not connected{unsent}: {}", reason()),
-        SyncState::Working if status.awaits_documents => "Receiving the list of documents".to_owned(),
+        SyncState::Working if status.awaits_documents => {
+            "Receiving the list of documents".to_owned()
+        }
         SyncState::Working => format!("Sending and receiving{unsent}"),
         SyncState::Equal => "Everything is sent and received".to_owned(),
         SyncState::Removed => "This laptop was removed from the workspace".to_owned(),

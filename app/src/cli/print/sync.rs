@@ -29,19 +29,29 @@ impl Printer {
             (status.uploads, "files wait to be sent"),
             (status.downloads, "files are still to come"),
             (status.waiting, "entries have arrived and wait for others"),
-            (status.quarantined, "entries of removed laptops were kept apart"),
+            (
+                status.quarantined,
+                "entries of removed laptops were kept apart",
+            ),
         ];
         for (number, words) in waits.into_iter().filter(|(number, _)| *number > 0) {
             self.line(&format!("  {number} {words}"));
         }
         for missing in &report.missing {
             let label = label_of(&status.devices, &missing.device.to_string());
-            self.line(&format!("  {} entries of {label} have not arrived", missing.entries));
+            self.line(&format!(
+                "  {} entries of {label} have not arrived",
+                missing.entries
+            ));
         }
         for warning in &status.warnings {
-            self.line(&format!("  ! {} ({})", clean(&warning.words), time(warning.at_ms)));
+            self.line(&format!(
+                "  ! {} ({})",
+                clean(&warning.words),
+                time(warning.at_ms)
+            ));
         }
-        self.line("  Conflicts: none are possible; changes of both sides are kept and joined.");
+        self.line("  No conflicts: changes of both sides are kept and joined.");
     }
 
     pub(super) fn devices(&self, devices: &[DeviceStatus]) {
@@ -83,7 +93,9 @@ impl Printer {
         };
         let address = address(&edge.link);
         self.line(&format!("edge node {address}: {phase}{reason}"));
-        let contact = edge.last_contact_ms.map_or_else(|| "never".to_owned(), time);
+        let contact = edge
+            .last_contact_ms
+            .map_or_else(|| "never".to_owned(), time);
         let space = match edge.quota_bytes {
             0 => String::new(),
             quota => format!(", uses {} of {}", size(edge.used_bytes), size(quota)),
@@ -123,7 +135,9 @@ impl Printer {
                 self.line("");
                 self.line(&format!("    {}", self.bold(code)));
                 self.line("");
-                self.message("Type this code on a laptop that has the workspace, within ten minutes:");
+                self.message(
+                    "Type this code on a laptop that has the workspace, within ten minutes:",
+                );
                 self.message(&format!("  satchel devices approve {code}"));
             }
             PairingEvent::Check { pictures } => {
@@ -140,7 +154,11 @@ impl Printer {
                 pictures,
                 ..
             } => {
-                self.message(&format!("{} of {} wants to join.", clean(label), clean(user)));
+                self.message(&format!(
+                    "{} of {} wants to join.",
+                    clean(label),
+                    clean(user)
+                ));
                 self.message(&row(pictures));
             }
             PairingEvent::Joined { workspace } => self.message(&workspace.done),
@@ -160,18 +178,27 @@ fn label_of(devices: &[DeviceStatus], id: &str) -> String {
     devices
         .iter()
         .find(|device| device.id.to_string() == id)
-        .map_or_else(|| id[..12].to_owned(), |device| clean(&device.label).into_owned())
+        .map_or_else(
+            || id[..12].to_owned(),
+            |device| clean(&device.label).into_owned(),
+        )
 }
 
 /// The part of a link that says where: the rest is for programs.
 fn address(link: &str) -> &str {
     let link = link.strip_prefix("satchel-edge:").unwrap_or(link);
-    link.trim_start_matches('/').split('/').next().unwrap_or(link)
+    link.trim_start_matches('/')
+        .split('/')
+        .next()
+        .unwrap_or(link)
 }
 
 /// `2026-11-23 06:42 UTC`.
 fn time(at_ms: i64) -> String {
-    let (days, minutes) = (at_ms.div_euclid(86_400_000), at_ms.rem_euclid(86_400_000) / 60_000);
+    let (days, minutes) = (
+        at_ms.div_euclid(86_400_000),
+        at_ms.rem_euclid(86_400_000) / 60_000,
+    );
     // Days of the civil calendar, counted in eras of 400 years that begin on 1 March.
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -180,9 +207,17 @@ fn time(at_ms: i64) -> String {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_index = (5 * of_year + 2) / 153;
     let day = of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let month = if month_index < 10 {
+        month_index + 3
+    } else {
+        month_index - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+    format!(
+        "{year}-{month:02}-{day:02} {:02}:{:02} UTC",
+        minutes / 60,
+        minutes % 60
+    )
 }
 
 #[cfg(test)]

@@ -345,3 +345,30 @@ fn the_renderings_say_what_automerge_says() {
         }
     }
 }
+
+#[test]
+fn earlier_versions_are_listed_read_and_brought_back() {
+    let rig = Rig::new();
+    let workspace = rig.create();
+    let id = workspace
+        .put(vec![NewDocument::plain("Note", "one")])
+        .unwrap()[0]
+        .id;
+    workspace.become_device(crate::id::DeviceId([7; 16]));
+    let edit = |text: &str| NewDocument {
+        existing: Some(id),
+        ..NewDocument::plain("Note", text)
+    };
+    workspace.put(vec![edit("one two")]).unwrap();
+    let versions = workspace.history(id).unwrap();
+    assert_eq!(versions.len(), 2, "{versions:?}");
+    assert_eq!(
+        (versions[0].author, versions[1].author),
+        (None, Some(crate::id::DeviceId([7; 16])))
+    );
+    assert!(versions.iter().all(|version| version.at_ms.is_some()));
+    assert_eq!(workspace.text_of(id, &versions[0]).unwrap(), "one");
+    workspace.restore(id, &versions[0]).unwrap();
+    assert_eq!(workspace.text(id).unwrap(), "one");
+    assert_eq!(workspace.text_of(id, &versions[1]).unwrap(), "one two");
+}
