@@ -132,7 +132,11 @@ impl Sync {
     }
 
     pub(super) fn devices(&mut self, devices: Vec<DeviceStatus>) {
-        if let Some(status) = self.report.as_mut().and_then(|report| report.status.as_mut()) {
+        if let Some(status) = self
+            .report
+            .as_mut()
+            .and_then(|report| report.status.as_mut())
+        {
             status.devices = devices;
         }
     }
@@ -140,7 +144,10 @@ impl Sync {
     /// A laptop was let in: its label, if this command did it.
     pub(super) fn let_in(&mut self, id: JobId) -> Option<String> {
         let done = self.letting_in.take_if(|letting_in| letting_in.job == id)?;
-        Some(done.request.map_or_else(String::new, |request| request.label))
+        Some(
+            done.request
+                .map_or_else(String::new, |request| request.label),
+        )
     }
 
     /// What a command failed with, in the place where it was begun.
@@ -181,7 +188,10 @@ pub fn summary(report: &SyncReport, ago: impl Fn(i64) -> String) -> String {
     let Some(status) = &report.status else {
         return report.line.clone();
     };
-    let members = status.devices.iter().filter(|device| device.removed_ms.is_none());
+    let members = status
+        .devices
+        .iter()
+        .filter(|device| device.removed_ms.is_none());
     let others = || members.clone().filter(|device| !device.is_this);
     let mut parts = vec![count(members.clone().count(), "laptop")];
     match others().max_by_key(|device| device.last_heard_ms) {
@@ -242,7 +252,9 @@ pub fn short(report: &SyncReport, ago: impl Fn(i64) -> String) -> Option<String>
     };
     Some(match report.state {
         SyncState::NotShared => return None,
-        SyncState::Equal => contact().map_or("Synced".to_owned(), |at| format!("Synced {}", ago(at))),
+        SyncState::Equal => {
+            contact().map_or("Synced".to_owned(), |at| format!("Synced {}", ago(at)))
+        }
         SyncState::Working => format!("Syncing …{}", wait.trim_start_matches(':')),
         SyncState::Offline if waiting == 0 => contact().map_or("Offline".to_owned(), |at| {
             format!("Offline, synced {}", ago(at))
@@ -364,7 +376,10 @@ mod tests {
             "3 laptops · travel last heard 3 h ago · everything sent"
         );
         assert_eq!(
-            summary(&report(SyncState::Offline, 2, vec![device(1, "desk", None)]), now),
+            summary(
+                &report(SyncState::Offline, 2, vec![device(1, "desk", None)]),
+                now
+            ),
             "1 laptop · no other one yet · 2 changes to send"
         );
         let offline = report(SyncState::Offline, 3, three.clone());
