@@ -44,7 +44,7 @@ const OWNERS: [(&str, &[&str]); 13] = [
         "quinn",
         &["satchel-sync", "satchel-edge-node", "satchel-tests"],
     ),
-    ("redb", &["satchel-edge-node"]),
+    ("redb", &["satchel-edge-node", "satchel-sync"]),
     ("eframe", &["satchel-app", "satchel-tests"]),
     ("egui", &["satchel-app", "satchel-tests"]),
     ("pdf_oxide", &["satchel-app"]),

@@ -149,6 +149,15 @@ fn what_is_written_on_two_laptops_is_equal_on_both_until_one_is_removed() {
         .collect();
     assert_eq!(labels, ["desk", "travel"]);
 
+    anna.run(["workspace", "role", "TRAVEL", "reader"])
+        .expect_success();
+    exchange(&bo);
+    let reader = bo.run(["import", "own.txt"]).expect_code(2);
+    assert!(reader.stderr.contains("is a reader"), "{}", reader.stderr);
+    anna.run(["workspace", "role", "travel", "writer"])
+        .expect_success();
+    exchange(&bo);
+
     // Both write while they are offline; one changes a file that only lies there, the other one brings a new one.
     let offline = |laptop: &Laptop, args: &[&str]| {
         laptop.run([&["--offline"], args].concat()).expect_success();

@@ -240,6 +240,7 @@ async fn carry_out(
     command: Command,
     emitter: &Emitter,
 ) -> Result<Reply, Failure> {
+    sync::check_may_write(shared, &command)?;
     match command {
         Command::Import {
             paths,

@@ -20,7 +20,7 @@ use satchel_sync::share::{self, NodeLink};
 
 use super::jobs::Emitter;
 use super::{Shared, failure};
-use crate::message::{Event, Failure, FailureKind, Reply, SyncCommand, SyncState};
+use crate::message::{Command, Event, Failure, FailureKind, Reply, Role, SyncCommand, SyncState};
 
 /// How often at most a watcher hears of a change.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
@@ -77,6 +77,31 @@ pub async fn carry_out(
             report().await
         }
     }
+}
+
+/// Refuses to change documents where this laptop may only read them: nobody else would ever see the change.
+///
+/// # Errors
+/// Of a reader that wants to write.
+pub fn check_may_write(shared: &Shared, command: &Command) -> Result<(), Failure> {
+    let writes = matches!(
+        command,
+        Command::Import { .. } | Command::ImportSample | Command::RemoveDocuments { .. }
+    );
+    let reports = shared.sync.reports();
+    let role = reports
+        .borrow()
+        .status
+        .as_ref()
+        .and_then(|status| status.role);
+    if writes && role == Some(Role::Reader) {
+        return Err(Failure::new(
+            FailureKind::Usage,
+            "this laptop is a reader of this workspace: it cannot add, change or remove documents",
+        )
+        .with_hint("An owner can make it a writer: `satchel workspace role DEVICE writer`. Or import into a workspace of your own."));
+    }
+    Ok(())
 }
 
 async fn found(
