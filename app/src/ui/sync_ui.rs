@@ -104,6 +104,7 @@ fn carry_out(window: &mut Window, wanted: Wanted) {
                 user: draft.user(),
                 label: draft.label(),
             };
+            window.state.sync.failure = None;
             window.send(Purpose::Share, "Sharing", Command::Sync(command));
         }
         Wanted::Join => {
@@ -172,10 +173,9 @@ fn page_ui(window: &mut Window, ui: &mut egui::Ui) -> Option<Wanted> {
         ui.label("Opening …");
         return None;
     };
-    let mut wanted = None;
     if sync.is_shared() {
         let busy = window.state.is_busy(Purpose::Exchange);
-        wanted = standing_ui(report, busy, ui);
+        let mut wanted = standing_ui(report, busy, ui);
         if let Some(status) = &report.status {
             let role = status.role;
             heading(ui, "Laptops");
@@ -209,13 +209,13 @@ fn page_ui(window: &mut Window, ui: &mut egui::Ui) -> Option<Wanted> {
                 let one = join_ui(draft, sync.failure.as_deref(), ui);
                 wanted = wanted.take().or(one);
             });
+        wanted
     } else {
         let name = window.state.status.as_ref();
         let name = name.map_or("this workspace", |status| status.name.as_str());
         let sharing = window.state.is_busy(Purpose::Share);
-        wanted = alone_ui(draft, name, sharing, sync.failure.as_deref(), ui);
+        alone_ui(draft, name, sharing, sync.failure.as_deref(), ui)
     }
-    wanted
 }
 
 fn heading(ui: &mut egui::Ui, text: &str) {
@@ -309,8 +309,11 @@ fn place_ui(draft: &mut Draft, ui: &mut egui::Ui) {
                     &mut draft.user,
                 ),
             ] {
-                ui.label(name);
-                fields::line(ui, text, name, hint, ui.available_width());
+                let label = ui.label(name);
+                let field = egui::TextEdit::singleline(text)
+                    .hint_text(hint)
+                    .desired_width(ui.available_width());
+                ui.add(field).labelled_by(label.id);
                 ui.end_row();
             }
         });
