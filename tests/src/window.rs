@@ -12,6 +12,9 @@ use egui_kittest::kittest::{NodeT, Queryable};
 use satchel_app::backend::runtime;
 use satchel_app::config::Settings;
 use satchel_app::ui::Window;
+use satchel_edge_node::Server;
+use satchel_edge_node::config::Config;
+use satchel_protocol::link::NodeLink;
 use tokio::runtime::Runtime;
 
 use crate::in_process::place;
@@ -160,5 +163,41 @@ impl OpenWindow {
             }
         }
         words
+    }
+}
+
+/// An edge node of its own, for one test.
+pub struct EdgeNode {
+    /// What laptops are given to find it.
+    pub link: String,
+    _runtime: Runtime,
+    _folder: tempfile::TempDir,
+}
+
+impl EdgeNode {
+    /// A node on a free port.
+    #[must_use]
+    pub fn start() -> Self {
+        let runtime = runtime::build().expect("threads");
+        let folder = tempfile::tempdir().expect("the temporary folder is writable");
+        let config = Config {
+            listen: "127.0.0.1:0".parse().expect("an address"),
+            data_dir: Some(folder.path().to_owned()),
+            ..Config::default()
+        };
+        let inside = runtime.enter();
+        let server = Server::bind(&config).expect("the edge node starts");
+        drop(inside);
+        let link = NodeLink {
+            address: server.local_addr().to_string(),
+            fingerprint: server.fingerprint(),
+        };
+        // Ends with the runtime.
+        runtime.spawn(server.serve(std::future::pending()));
+        Self {
+            link: link.to_string(),
+            _runtime: runtime,
+            _folder: folder,
+        }
     }
 }

@@ -7,7 +7,7 @@
 use eframe::egui;
 use egui_kittest::kittest::Queryable;
 use satchel_tests::Laptop;
-use satchel_tests::window::OpenWindow;
+use satchel_tests::window::{EdgeNode, OpenWindow};
 
 #[test]
 fn a_folder_is_imported_asked_and_the_cited_place_opened() {
@@ -233,7 +233,8 @@ fn everything_can_be_done_with_the_keyboard_alone() {
     for (number, name) in [
         (egui::Key::Num3, "Path to import"),
         (egui::Key::Num4, "Model to import"),
-        (egui::Key::Num5, "Size"),
+        (egui::Key::Num5, "Link of the edge node"),
+        (egui::Key::Num6, "Size"),
     ] {
         key(&mut window, egui::Modifiers::COMMAND, number);
         assert!(window.shows(name), "{name}: {}", window.words());
@@ -412,11 +413,179 @@ fn every_screen_looks_as_it_should() {
     window.click("Models & devices");
     mask(&mut window, "Window: drawn by");
     window.harness.snapshot("models");
+    window.click("Laptops & sync");
+    window.harness.snapshot("laptops_alone");
     window.click("Settings");
     for place in ["config.toml", "data", "models", "index"] {
         mask(&mut window, place);
     }
     window.harness.snapshot("settings");
+}
+
+#[test]
+fn a_workspace_on_one_laptop_says_what_to_do_and_what_is_no_link() {
+    let mut window = OpenWindow::new([760.0, 560.0], false, Laptop::new());
+    window.click("Laptops & sync");
+    assert!(
+        window.shows("on this laptop alone") && window.shows("cannot read them"),
+        "{}",
+        window.words()
+    );
+    assert!(!window.shows("Synced"), "{}", window.words());
+    window.type_into("Link of the edge node", "https://example.org");
+    window.click("Show a code");
+    window.wait_idle();
+    assert!(window.shows("This is no link"), "{}", window.words());
+    window.click("Share");
+    window.wait_idle();
+    let words = window.words();
+    assert!(
+        words.contains("This is no link") && words.contains("begins with satchel-edge:"),
+        "{words}"
+    );
+}
+
+/// The four pictures as both laptops name them.
+fn pictures(window: &OpenWindow) -> Vec<String> {
+    let words = window.words();
+    let lines: Vec<&str> = words.lines().collect();
+    let is_picture = |text: &str| {
+        let mut characters = text.chars();
+        let first = characters.next();
+        characters.next().is_none() && first.is_some_and(|one| one as u32 > 0x2500)
+    };
+    let shown = lines.windows(2).filter(|pair| is_picture(pair[0]));
+    shown.map(|pair| pair.join(" ")).collect()
+}
+
+/// What looks like a code: a number and three words.
+fn code(window: &OpenWindow) -> Option<String> {
+    let words = window.words();
+    let is_code = |line: &&str| {
+        line.split('-').count() == 4 && line.starts_with(|first: char| first.is_ascii_digit())
+    };
+    words.lines().find(is_code).map(str::to_owned)
+}
+
+/// Draws frames of two windows until something holds.
+fn wait_both(
+    windows: [&mut OpenWindow; 2],
+    what: &str,
+    holds: impl Fn(&OpenWindow, &OpenWindow) -> bool,
+) {
+    let [here, there] = windows;
+    let started = std::time::Instant::now();
+    loop {
+        here.harness.step();
+        there.harness.step();
+        if holds(here, there) {
+            here.settle();
+            there.settle();
+            return;
+        }
+        assert!(
+            started.elapsed() < std::time::Duration::from_secs(90),
+            "waited in vain for {what}: {}\n----\n{}",
+            here.words(),
+            there.words()
+        );
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn two_windows_share_a_workspace_through_an_edge_node() {
+    let node = EdgeNode::start();
+    let laptop = Laptop::new();
+    laptop.write("papers/ferry.txt", "The ferry leaves at seven.");
+    let papers = laptop.home().join("papers");
+    let mut desk = OpenWindow::new(SCREEN, false, laptop);
+    desk.import(&papers);
+    desk.click("Laptops & sync");
+    desk.type_into("Link of the edge node", &node.link);
+    desk.type_into("Name of this laptop", "desk");
+    desk.type_into("Your name", "Anna");
+    desk.click("Share");
+    desk.wait("everything to be sent", |window| {
+        window.shows("everything sent") && window.shows("Synced just now")
+    });
+    assert!(
+        desk.shows("1 laptop · no other one yet"),
+        "{}",
+        desk.words()
+    );
+
+    let mut travel = OpenWindow::new(SCREEN, false, Laptop::new());
+    travel.click("Laptops & sync");
+    travel.type_into("Link of the edge node", &node.link);
+    travel.type_into("Name of this laptop", "travel");
+    travel.type_into("Your name", "Bo");
+    travel.click("Show a code");
+    travel.wait("a code", |window| code(window).is_some());
+    let typed = code(&travel).unwrap();
+    let place = travel.harness.get_by_label(&typed).rect();
+    travel.harness.mask(place);
+    travel.harness.snapshot("laptops_code");
+
+    desk.type_into("Code shown there", &typed);
+    desk.click("Add");
+    wait_both([&mut desk, &mut travel], "the pictures", |desk, travel| {
+        desk.shows("They match: add") && travel.shows("same four pictures")
+    });
+    let shown = pictures(&desk);
+    assert_eq!(shown.len(), 4, "{}", desk.words());
+    assert_eq!(shown, pictures(&travel));
+    for picture in &shown {
+        let symbol = picture.split(' ').next().unwrap();
+        for place in desk
+            .harness
+            .query_all_by_label(symbol)
+            .map(|node| node.rect())
+            .collect::<Vec<_>>()
+        {
+            desk.harness.mask(place.expand2(egui::vec2(40.0, 30.0)));
+        }
+    }
+    mask(&mut desk, "satchel-edge:");
+    desk.harness.snapshot("laptops_request");
+    desk.click("They match: add");
+    wait_both([&mut desk, &mut travel], "the documents", |desk, travel| {
+        desk.shows("2 laptops")
+            && travel.shows("2 laptops")
+            && travel.shows("1 documents")
+            && travel.harness.state().is_idle()
+    });
+    travel.click("Documents");
+    assert!(travel.shows("ferry"), "{}", travel.words());
+
+    // What is written later arrives by itself, and the list shows it.
+    let harbour = desk
+        .laptop
+        .write("papers/harbour.txt", "The harbour freezes in January.");
+    desk.import(&harbour);
+    wait_both([&mut desk, &mut travel], "the new document", |_, travel| {
+        travel.shows("harbour") && travel.shows("2 documents")
+    });
+
+    desk.click("Laptops & sync");
+    desk.harness.set_size(egui::vec2(SCREEN[0], 900.0));
+    desk.settle();
+    for label in ["satchel-edge:", "of 10", "Synced", "last heard"] {
+        mask(&mut desk, label);
+    }
+    desk.harness.snapshot("laptops_shared");
+    desk.click("Remove");
+    assert!(
+        desk.shows("Everything up to now stays on that laptop"),
+        "{}",
+        desk.words()
+    );
+    let buttons: Vec<_> = desk.harness.get_all_by_label("Remove").collect();
+    buttons.last().unwrap().click();
+    drop(buttons);
+    wait_both([&mut desk, &mut travel], "the removal", |desk, _| {
+        desk.shows("gets nothing new") && desk.shows("1 laptop ·")
+    });
 }
 
 /// Paths differ from run to run, in their width too: everything to the right edge is masked.

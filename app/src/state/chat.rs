@@ -221,6 +221,36 @@ impl Chat {
         }
     }
 
+    /// Takes in what another laptop has changed; what is equal stays as it is shown.
+    pub(super) fn refreshed(&mut self, report: ThreadReport) {
+        let failed = |turn: &Turn| matches!(turn.stage, TurnStage::Failed(_));
+        // A question that failed here is not kept: it stays, to be asked again.
+        let stays = !self.takes_questions() || self.turns.last().is_some_and(failed);
+        if self.thread.as_ref() != Some(&report.thread.id) || stays {
+            return;
+        }
+        self.title = report.thread.title;
+        let mut count = 0;
+        for message in report.messages {
+            if message.role == "user" {
+                match self.turns.get_mut(count) {
+                    Some(turn) if turn.question == message.text => {}
+                    Some(turn) => *turn = Turn::new(&message.text, TurnStage::Done),
+                    None => self.turns.push(Turn::new(&message.text, TurnStage::Done)),
+                }
+                count += 1;
+            } else if let Some(turn) = count
+                .checked_sub(1)
+                .and_then(|last| self.turns.get_mut(last))
+                && turn.answer != message.text
+            {
+                turn.sources = message.citations.iter().map(Source::from).collect();
+                turn.set_answer(message.text);
+            }
+        }
+        self.turns.truncate(count);
+    }
+
     /// Takes the title over from the list of chats.
     pub(super) fn retitle(&mut self, threads: &[ThreadSummary]) {
         let own = threads

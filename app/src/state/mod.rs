@@ -9,14 +9,16 @@ use std::collections::BTreeMap;
 pub mod chat;
 pub mod library;
 pub mod saved;
+pub mod sync;
 
 use crate::message::{
-    Command, DocumentText, Event, Failure, Finding, ModelSummary, Progress, Reply, SearchMode,
-    SearchReport, SettingsReport, Stage, StatusReport, ThreadSummary, WorkspaceCommand,
-    WorkspaceSummary,
+    Command, DocumentText, Event, Failure, FailureKind, Finding, ModelSummary, Progress, Reply,
+    Role, SearchMode, SearchReport, SettingsReport, Stage, StatusReport, SyncCommand,
+    ThreadSummary, WorkspaceCommand, WorkspaceSummary,
 };
 use chat::Chat;
 use library::Library;
+use sync::Sync;
 
 /// One command that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +47,16 @@ pub enum Purpose {
     Refresh,
     /// Everything is checked.
     Check,
+    /// News of the other laptops, as long as the workspace is open.
+    Watch,
+    /// The workspace is shared.
+    Share,
+    /// This laptop becomes a member of another workspace.
+    Join,
+    /// Another laptop is let in.
+    LetIn,
+    /// Everything is sent and received.
+    Exchange,
 }
 
 impl Purpose {
@@ -164,6 +176,8 @@ pub struct SessionState {
     pub search: Search,
     /// The documents.
     pub library: Library,
+    /// The other laptops.
+    pub sync: Sync,
     /// The open document.
     pub reader: Option<Reader>,
     /// The installed models.
@@ -213,7 +227,12 @@ impl SessionState {
             Command::Workspace(WorkspaceCommand::List),
         ]
         .map(Wish::refresh)
-        .into()
+        .into_iter()
+        .chain([Wish {
+            purpose: Purpose::Watch,
+            command: Command::Sync(SyncCommand::Watch),
+        }])
+        .collect()
     }
 
     /// Whether the current workspace is to be opened instead of this one; says so once.
@@ -236,6 +255,12 @@ impl SessionState {
     pub fn shown_jobs(&self) -> impl Iterator<Item = (JobId, &Job)> {
         let shown = self.jobs.iter().filter(|(_, job)| job.purpose.is_shown());
         shown.map(|(id, job)| (*id, job))
+    }
+
+    /// Whether any command is on its way that comes to an end by itself.
+    #[must_use]
+    pub fn is_working(&self) -> bool {
+        self.jobs.values().any(|job| job.purpose != Purpose::Watch)
     }
 
     /// Whether a command of this kind is on its way.
@@ -302,6 +327,45 @@ impl SessionState {
         (job, Command::Thread { thread })
     }
 
+    /// Becomes a member of a workspace of another laptop; `link` is that of an edge node.
+    pub fn join(
+        &mut self,
+        link: &str,
+        user: Option<String>,
+        label: Option<String>,
+    ) -> (JobId, Command) {
+        let job = self.begin(Purpose::Join, "Joining a workspace");
+        self.sync.begin_joining(job);
+        let link = link.trim().to_owned();
+        (
+            job,
+            Command::Sync(SyncCommand::BeginPairing { link, user, label }),
+        )
+    }
+
+    /// Lets in the laptop that shows this code.
+    pub fn let_in(&mut self, code: &str, role: Role) -> (JobId, Command) {
+        let job = self.begin(Purpose::LetIn, "Adding a laptop");
+        self.sync.begin_letting_in(job);
+        let command = SyncCommand::ApprovePairing {
+            code: code.trim().to_owned(),
+            role,
+            confirmed: false,
+        };
+        (job, Command::Sync(command))
+    }
+
+    /// Says whether the laptop that asks is welcome. `None` where none asks.
+    pub fn answer_request(&mut self, accept: bool) -> Option<Command> {
+        let letting_in = self.sync.letting_in.as_mut()?;
+        let request = letting_in.request.as_ref()?.id.clone();
+        letting_in.is_answered = true;
+        Some(Command::Sync(SyncCommand::ConfirmPairing {
+            request,
+            accept,
+        }))
+    }
+
     /// Takes in an event of a job; an event of a job that was replaced changes nothing.
     pub fn apply(&mut self, id: JobId, event: Event) -> Vec<Wish> {
         let Some(job) = self.jobs.get_mut(&id) else {
@@ -310,6 +374,7 @@ impl SessionState {
         let purpose = job.purpose;
         match event {
             Event::Progress(progress) => {
+                self.sync.progress(id, &progress);
                 let before = job.progress.replace(progress.clone());
                 // From here on the words of everything that was read can be searched.
                 let embedding_begins = purpose == Purpose::Import
@@ -342,8 +407,15 @@ impl SessionState {
                 self.library.file(report);
                 Vec::new()
             }
-            // Shown once the window draws other laptops.
-            Event::Pairing(_) | Event::Sync(_) | Event::Arrived { .. } => Vec::new(),
+            Event::Pairing(event) => {
+                self.sync.pairing(id, event);
+                Vec::new()
+            }
+            Event::Sync(report) => {
+                self.sync.report = Some(*report);
+                Vec::new()
+            }
+            event @ Event::Arrived { .. } => sync::wishes(&event, self.chat.thread.as_ref()),
             Event::Reply(reply) => {
                 self.jobs.remove(&id);
                 self.finish(id, purpose, *reply)
@@ -366,8 +438,8 @@ impl SessionState {
             Reply::Models(models) => self.models = models,
             Reply::Workspaces(workspaces) => self.workspaces = workspaces,
             Reply::Workspace(report) => {
-                self.reopens = purpose == Purpose::Switch;
-                if !self.reopens {
+                self.reopens = matches!(purpose, Purpose::Switch | Purpose::Join);
+                if purpose != Purpose::Switch {
                     self.say(report.done, false);
                 }
                 return vec![
@@ -393,6 +465,7 @@ impl SessionState {
                 self.chat.answered(id, report);
                 return vec![Wish::refresh(Command::Threads)];
             }
+            Reply::Thread(report) if purpose == Purpose::Refresh => self.chat.refreshed(report),
             Reply::Thread(report) => self.chat.opened(id, report),
             Reply::Hits(report) => {
                 if self.search.running == Some(id) {
@@ -427,7 +500,19 @@ impl SessionState {
                 .map(Wish::refresh)
                 .into();
             }
-            Reply::Passage(_) | Reply::Sync(_) | Reply::Devices(_) => {}
+            Reply::Sync(report) => {
+                if purpose == Purpose::Share {
+                    self.sync.failure = None;
+                }
+                self.sync.report = Some(*report);
+            }
+            Reply::Devices(devices) => {
+                self.sync.devices(devices);
+                if let Some(label) = self.sync.let_in(id) {
+                    self.say(format!("“{label}” was added. It receives everything now."), false);
+                }
+            }
+            Reply::Passage(_) => {}
         }
         Vec::new()
     }
@@ -444,6 +529,8 @@ impl SessionState {
                 self.search.failure = Some(failure);
             }
             Purpose::Search => {}
+            Purpose::Share | Purpose::Join | Purpose::LetIn => self.sync.failed(id, &failure),
+            Purpose::Watch | Purpose::Exchange if failure.kind == FailureKind::Cancelled => {}
             Purpose::Thread => self.chat.failed(id, failure),
             Purpose::Read => {
                 if let Some(reader) = &mut self.reader

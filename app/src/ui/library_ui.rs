@@ -195,6 +195,7 @@ fn removal(document: &DocumentSummary) -> Removal {
         command: Command::RemoveDocuments {
             documents: vec![document.id.clone()],
         },
+        meaning: Removal::FOR_GOOD,
         closes_chat: false,
     }
 }

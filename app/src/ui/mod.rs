@@ -24,6 +24,7 @@ mod pieces;
 mod search_ui;
 mod settings_ui;
 mod shell;
+mod sync_ui;
 mod text_view;
 mod theme;
 mod unlock_ui;
@@ -125,6 +126,8 @@ enum Screen {
     Library,
     /// Models, index and devices.
     Models,
+    /// The other laptops of the workspace.
+    Sync,
     /// Settings.
     Settings,
 }
@@ -154,6 +157,7 @@ struct View {
     focus: Option<Field>,
     passphrase: Option<Prompt>,
     settings: settings_ui::Draft,
+    sync: sync_ui::Draft,
     /// What is about to be removed, until it is confirmed.
     removing: Option<Removal>,
     /// What is about to get a name.
@@ -183,6 +187,7 @@ struct Naming {
     name: String,
     chat: Option<String>,
     workspace: Option<String>,
+    laptop: Option<String>,
     is_new: bool,
 }
 
@@ -199,6 +204,7 @@ impl Naming {
             name: name.to_owned(),
             chat: None,
             workspace,
+            laptop: None,
             is_new: true,
         }
     }
@@ -209,15 +215,29 @@ impl Naming {
             ..Self::new("Title of the chat", "Rename", title, None)
         }
     }
+
+    fn of_laptop(id: String, label: &str) -> Self {
+        Self {
+            laptop: Some(id),
+            ..Self::new("Name of the laptop", "Rename", label, None)
+        }
+    }
 }
 
 /// Something that is about to be removed.
 struct Removal {
     /// What, for the question.
     what: String,
+    /// What it means.
+    meaning: &'static str,
     command: Command,
     /// The open chat goes with it.
     closes_chat: bool,
+}
+
+impl Removal {
+    /// The meaning of most.
+    const FOR_GOOD: &'static str = "This cannot be undone.";
 }
 
 impl Window {
@@ -262,10 +282,10 @@ impl Window {
         }
     }
 
-    /// Whether nothing is going on: no command on its way, and the workspace is open.
+    /// Whether nothing is going on: no command on its way that ends by itself, and the workspace is open.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        matches!(self.state.opening, Opening::Done) && self.state.jobs.is_empty()
+        matches!(self.state.opening, Opening::Done) && !self.state.is_working()
     }
 
     /// What the last frames cost.

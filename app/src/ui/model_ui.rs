@@ -101,6 +101,7 @@ fn removal(model: &ModelSummary) -> Removal {
         command: Command::RemoveModel {
             model: model.id.clone(),
         },
+        meaning: Removal::FOR_GOOD,
         closes_chat: false,
     }
 }

@@ -146,14 +146,14 @@ fn in_tokens(slider: egui::Slider<'_>) -> egui::Slider<'_> {
 }
 
 fn network_ui(window: &mut Window, ui: &mut egui::Ui) {
-    ui.label("This version opens no network connection at all.");
+    ui.label("Connections are opened to the edge nodes of shared workspaces and to nothing else; every one is listed under Laptops & sync.");
     let Some(report) = &window.state.settings else {
         return;
     };
     let mut offline = report.settings.offline;
     let toggle = ui
         .checkbox(&mut offline, "Stay offline whatever comes")
-        .on_hover_text("Also holds for later versions that can download models and sync");
+        .on_hover_text("Nothing is sent or received until it is allowed again; changes wait");
     if toggle.changed() {
         window.change_setting("offline", offline.to_string());
     }
@@ -188,7 +188,7 @@ fn keys_ui(ui: &mut egui::Ui) {
                 ("Ctrl+N", "New chat"),
                 ("Ctrl+K", "Search"),
                 ("Ctrl+O", "Choose folders to import"),
-                ("Ctrl+1 … Ctrl+5", "The screens, from top to bottom"),
+                ("Ctrl+1 … Ctrl+6", "The screens, from top to bottom"),
                 ("Tab, Space", "Next button, press it"),
                 ("Esc", "Close the document, stop the answer"),
                 ("Ctrl++, Ctrl+−", "Larger, smaller"),

@@ -7,7 +7,7 @@ use eframe::egui::{self, Key, KeyboardShortcut, Modifiers, RichText};
 
 use super::{
     Field, Naming, Pick, Removal, Screen, Window, chat_ui, document_ui, library_ui, model_ui,
-    search_ui, settings_ui, theme, unlock_ui, workspace_ui,
+    search_ui, settings_ui, sync_ui, theme, unlock_ui, workspace_ui,
 };
 use crate::message::{Command, Progress, Stage};
 use crate::state::saved::ZOOM;
@@ -15,12 +15,13 @@ use crate::state::{JobId, Opening, Purpose, words};
 use crate::units::size;
 
 /// The screens with their names and shortcuts.
-const SCREENS: [(Screen, &str, Key); 5] = [
+const SCREENS: [(Screen, &str, Key); 6] = [
     (Screen::Chat, "Chat", Key::Num1),
     (Screen::Search, "Search", Key::Num2),
     (Screen::Library, "Documents", Key::Num3),
     (Screen::Models, "Models & devices", Key::Num4),
-    (Screen::Settings, "Settings", Key::Num5),
+    (Screen::Sync, "Laptops & sync", Key::Num5),
+    (Screen::Settings, "Settings", Key::Num6),
 ];
 
 /// Draws the window and turns clicks and keys into commands.
@@ -66,6 +67,7 @@ pub(super) fn shell_ui(window: &mut Window, ui: &mut egui::Ui) {
         Screen::Search => search_ui::search_ui(window, ui),
         Screen::Library => library_ui::library_ui(window, ui),
         Screen::Models => model_ui::model_ui(window, ui),
+        Screen::Sync => sync_ui::sync_ui(window, ui),
         Screen::Settings => settings_ui::settings_ui(window, ui),
     });
     removal_ui(window, ui);
@@ -178,6 +180,7 @@ fn threads_ui(window: &mut Window, ui: &mut egui::Ui) {
                     command: Command::RemoveThread {
                         thread: thread.id.clone(),
                     },
+                    meaning: Removal::FOR_GOOD,
                     closes_chat: chosen,
                 });
                 ui.close();
@@ -235,7 +238,20 @@ fn work_ui(window: &mut Window, ui: &mut egui::Ui) {
         || "Opening the workspace …".to_owned(),
         |status| status.coverage.in_stock(),
     );
-    ui.add(egui::Label::new(theme::small(line)).truncate());
+    ui.allocate_ui_with_layout(
+        egui::vec2(ui.available_width(), ui.text_style_height(&egui::TextStyle::Small)),
+        egui::Layout::right_to_left(egui::Align::Center),
+        |ui| {
+            if let Some(report) = &window.state.sync.report
+                && sync_ui::line_ui(report, ui)
+            {
+                window.show(Screen::Sync);
+            }
+            ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                ui.add(egui::Label::new(theme::small(line)).truncate());
+            });
+        },
+    );
     ui.add_space(3.0);
 }
 
@@ -288,12 +304,12 @@ fn time_left(ms: u64) -> String {
 /// Asks before something is removed, and for a new title.
 fn removal_ui(window: &mut Window, ui: &mut egui::Ui) {
     if let Some(removal) = &window.view.removing {
-        let what = removal.what.clone();
+        let (what, meaning) = (removal.what.clone(), removal.meaning);
         let mut decision = None;
         let modal = egui::Modal::new(egui::Id::unique("remove")).show(ui.ctx(), |ui| {
             ui.set_max_width(420.0);
             ui.label(RichText::new(format!("Remove {what}?")).strong());
-            ui.label("This cannot be undone.");
+            ui.label(meaning);
             ui.add_space(theme::GAP / 2.0);
             ui.horizontal(|ui| {
                 if ui.add(theme::primary(ui, "Remove")).clicked() {

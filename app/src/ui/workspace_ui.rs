@@ -5,7 +5,7 @@
 use eframe::egui::{self, Key, RichText};
 
 use super::{Naming, Removal, Window, theme};
-use crate::message::{Command, WorkspaceCommand, WorkspaceSummary};
+use crate::message::{Command, SyncCommand, WorkspaceCommand, WorkspaceSummary};
 use crate::state::{Opening, Purpose};
 
 /// A button with the name of the open workspace, and a menu below it.
@@ -102,13 +102,14 @@ fn carry_out(window: &mut Window, choice: Choice) {
                 command: Command::Workspace(WorkspaceCommand::Remove {
                     workspace: other.id,
                 }),
+                meaning: Removal::FOR_GOOD,
                 closes_chat: false,
             });
         }
     }
 }
 
-/// Asks for a name: of a workspace, or of a chat.
+/// Asks for a name: of a workspace, of a chat, or of a laptop.
 pub(super) fn naming_ui(window: &mut Window, ui: &mut egui::Ui) {
     let Some(naming) = &mut window.view.naming else {
         return;
@@ -149,6 +150,11 @@ pub(super) fn naming_ui(window: &mut Window, ui: &mut egui::Ui) {
 
 fn named(window: &mut Window, naming: Naming) {
     let name = naming.name.trim().to_owned();
+    if let Some(device) = naming.laptop {
+        let command = Command::Sync(SyncCommand::RenameDevice { device, name });
+        window.send(Purpose::Exchange, "Renaming the laptop", command);
+        return;
+    }
     let command = match (naming.chat, naming.workspace) {
         (Some(thread), _) => Command::RenameThread {
             thread,
