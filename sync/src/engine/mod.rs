@@ -10,7 +10,8 @@
 //! | [`documents`], [`parts`] | what the engine needs of documents, and pieces of them |
 //! | [`store`], `rows` | what it remembers between starts |
 //! | `state` | what it remembers, in memory, with the way into rows |
-//! | `edge` | one edge: connecting, opening, asking, following |
+//! | `edge` | one edge: connecting, opening, asking |
+//! | `follow` | reading its log and staying subscribed |
 //! | `membership` | the control log, and changes of it |
 //! | `receive` | fragments that arrive: judged, taken in, or kept waiting |
 //! | `send` | what was written here, as signed and sealed entries |
@@ -21,6 +22,7 @@
 mod attach;
 pub mod documents;
 mod edge;
+mod follow;
 mod membership;
 mod pack;
 pub mod parts;

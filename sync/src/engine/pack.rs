@@ -284,11 +284,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     /// Believes a pack of another device as far as it holds what it stands for.
-    pub(super) fn accept_pack(
-        &mut self,
-        id: FragmentId,
-        inner: &Inner,
-    ) -> Result<(), EngineError> {
+    pub(super) fn accept_pack(&mut self, id: FragmentId, inner: &Inner) -> Result<(), EngineError> {
         self.believe_covers(inner);
         let mut lost = BTreeSet::new();
         let superseded: Vec<(FragmentId, Item)> = inner

@@ -146,7 +146,8 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             self.state.wait(waiting, &mut self.rows);
         } else {
             let words = "More entries have arrived that cannot be used yet than this laptop keeps. They are asked for again after the next connection.";
-            self.state.warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
+            self.state
+                .warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
         }
     }
 
@@ -278,10 +279,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     /// Says whether anything that waits may be of use now.
-    fn take_in(
-        &mut self,
-        batch: Vec<(Place, Opened)>,
-    ) -> Result<bool, EngineError> {
+    fn take_in(&mut self, batch: Vec<(Place, Opened)>) -> Result<bool, EngineError> {
         let (mut parts, mut owners, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
         for (number, (_, opened)) in batch.iter().enumerate() {
             for part in &opened.inner.parts {

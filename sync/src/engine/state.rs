@@ -295,7 +295,10 @@ impl State {
             fragments,
             items,
             peers,
-            waiting_bytes: waiting.values().map(|waiting| waiting.fragment.len_bytes()).sum(),
+            waiting_bytes: waiting
+                .values()
+                .map(|waiting| waiting.fragment.len_bytes())
+                .sum(),
             waiting,
             edge_rows,
         })

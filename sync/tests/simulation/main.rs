@@ -7,8 +7,8 @@
 
 mod canary;
 mod documents;
-mod evil;
 mod edge;
+mod evil;
 mod forge;
 mod lost_edge;
 mod members;

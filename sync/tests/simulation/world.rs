@@ -157,7 +157,12 @@ impl World {
 
     fn found(&mut self) {
         let keys = self.random.device_keys();
-        let Names { workspace, user, label, .. } = self.names.clone();
+        let Names {
+            workspace,
+            user,
+            label,
+            ..
+        } = self.names.clone();
         let (control, keyring, policy, draft) =
             ControlLog::begin(workspace, &keys, &user, &label, 0).unwrap();
         let founding = Founding {
@@ -357,7 +362,11 @@ impl World {
         let mut ready = Vec::new();
         for (number, device) in self.devices.iter().enumerate() {
             for (edge, line) in &device.lines {
-                let served = self.tricks.forks.get(&(number, *edge)).unwrap_or(&self.edges[edge]);
+                let served = self
+                    .tricks
+                    .forks
+                    .get(&(number, *edge))
+                    .unwrap_or(&self.edges[edge]);
                 let has_news = line.follow.is_some_and(|(_, mailbox, next, _)| {
                     let found = served.mailboxes.get(&mailbox);
                     found.is_some_and(|found| {
@@ -401,11 +410,14 @@ impl World {
         let trick = self.tricks.instead.as_mut();
         let (answers, ends) = match (trick.and_then(|trick| trick(number, &message)), message) {
             (Some(done), _) => done,
-            (None, Request::Follow {
-                mailbox,
-                from,
-                compact,
-            }) => {
+            (
+                None,
+                Request::Follow {
+                    mailbox,
+                    from,
+                    compact,
+                },
+            ) => {
                 let mut next = from.0;
                 match served.follow(&line.session, mailbox, &mut next, compact, sessions) {
                     Ok(answers) => {
@@ -440,7 +452,11 @@ impl World {
         let Some((request, mailbox, mut next, compact)) = line.follow else {
             return;
         };
-        let served = self.tricks.forks.get(&(number, edge)).unwrap_or(&self.edges[&edge]);
+        let served = self
+            .tricks
+            .forks
+            .get(&(number, edge))
+            .unwrap_or(&self.edges[&edge]);
         let answers: Vec<Answer> =
             match served.follow(&line.session, mailbox, &mut next, compact, sessions) {
                 Ok(answers) => {
@@ -454,11 +470,12 @@ impl World {
                 }
             };
         let answers = twisted(&mut self.tricks.twist, number, answers);
-        line.answers.extend(answers.into_iter().map(|answer| Event::Answered {
-            edge,
-            request,
-            answer,
-        }));
+        line.answers
+            .extend(answers.into_iter().map(|answer| Event::Answered {
+                edge,
+                request,
+                answer,
+            }));
     }
 
     pub fn engine(&self, number: usize) -> &SimEngine {
@@ -468,14 +485,28 @@ impl World {
     /// The keys of the epochs that a device has stored.
     pub fn keyring(&self, number: usize) -> Keyring {
         let rows = self.devices[number].store.rows.borrow_mut().load().unwrap();
-        let keyring = rows.into_iter().find(|(key, _)| key.id == b"keyring").unwrap();
+        let keyring = rows
+            .into_iter()
+            .find(|(key, _)| key.id == b"keyring")
+            .unwrap();
         Keyring::from_secret_bytes(&keyring.1).unwrap()
     }
 
     /// The fragments in the log of an edge, as an honest one has them.
     pub fn log(&self, edge: NodeFingerprint) -> Vec<EncryptedFragment> {
-        let log = |mailbox: &Mailbox| mailbox.log.iter().map(|(fragment, _)| fragment.clone()).collect();
-        self.edges[&edge].mailboxes.values().next().map(log).unwrap_or_default()
+        let log = |mailbox: &Mailbox| {
+            mailbox
+                .log
+                .iter()
+                .map(|(fragment, _)| fragment.clone())
+                .collect()
+        };
+        self.edges[&edge]
+            .mailboxes
+            .values()
+            .next()
+            .map(log)
+            .unwrap_or_default()
     }
 
     pub fn mailbox(&mut self, edge: NodeFingerprint) -> &mut Mailbox {
@@ -593,7 +624,10 @@ impl World {
 
 fn twisted(twist: &mut Option<Twist>, number: usize, answers: Vec<Answer>) -> Vec<Answer> {
     match twist {
-        Some(twist) => answers.into_iter().flat_map(|answer| twist(number, answer)).collect(),
+        Some(twist) => answers
+            .into_iter()
+            .flat_map(|answer| twist(number, answer))
+            .collect(),
         None => answers,
     }
 }
