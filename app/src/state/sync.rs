@@ -309,7 +309,7 @@ mod tests {
 
     fn device(first: u8, label: &str, heard: Option<i64>) -> DeviceStatus {
         DeviceStatus {
-            id: DeviceId([first; 32]),
+            id: DeviceId([first; 16]),
             user: "Ada".to_owned(),
             label: label.to_owned(),
             role: Role::Writer,
@@ -326,7 +326,7 @@ mod tests {
             state,
             line: String::new(),
             status: Some(Status {
-                device: DeviceId([1; 32]),
+                device: DeviceId([1; 16]),
                 role: Some(Role::Owner),
                 devices,
                 edges: vec![EdgeStatus {

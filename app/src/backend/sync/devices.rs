@@ -106,7 +106,7 @@ mod tests {
     use satchel_sync::DeviceId;
 
     fn device(first: u8, label: &str, removed_ms: Option<i64>) -> DeviceStatus {
-        let mut id = DeviceId([7; 32]);
+        let mut id = DeviceId([7; 16]);
         id.0[0] = first;
         DeviceStatus {
             id,
