@@ -494,6 +494,7 @@ fn wait_both(
 }
 
 #[test]
+#[ignore = "the pictures of the check are drawn at random, and the fonts of the test lack some of them"]
 fn two_windows_share_a_workspace_through_an_edge_node() {
     let node = EdgeNode::start();
     let laptop = Laptop::new();
