@@ -401,20 +401,30 @@ fn waiting_line(ui: &mut egui::Ui, text: &str) {
     });
 }
 
-/// Four pictures with their names below them.
+/// Four pictures with their names below them; the names alone where no font of this desktop has the pictures.
 fn pictures_ui(pictures: &[Picture], ui: &mut egui::Ui) {
+    let font = egui::FontId::proportional(36.0);
+    let drawable = ui.fonts_mut(|fonts| {
+        let has = |picture: &Picture| fonts.has_glyphs(&font, &picture.symbol);
+        pictures.iter().all(has)
+    });
     ui.add_space(4.0);
     ui.horizontal_wrapped(|ui| {
-        for picture in pictures {
-            ui.allocate_ui_with_layout(
-                egui::vec2(104.0, 66.0),
-                egui::Layout::top_down(egui::Align::Center),
-                |ui| {
-                    ui.set_min_width(104.0);
-                    ui.label(RichText::new(&picture.symbol).size(36.0));
+        for (index, picture) in pictures.iter().enumerate() {
+            if drawable {
+                let tile = egui::vec2(104.0, 66.0);
+                let down = egui::Layout::top_down(egui::Align::Center);
+                ui.allocate_ui_with_layout(tile, down, |ui| {
+                    ui.set_min_width(tile.x);
+                    ui.label(RichText::new(&picture.symbol).font(font.clone()));
                     ui.label(&picture.name);
-                },
-            );
+                });
+            } else {
+                if index > 0 {
+                    ui.label(theme::small("then"));
+                }
+                ui.label(RichText::new(&picture.name).size(22.0).strong());
+            }
         }
     });
     ui.add_space(4.0);
