@@ -451,7 +451,7 @@ fn letting_in_ui(
                     let hint = "4-anchor-river-stone";
                     let field = fields::line(ui, &mut draft.code, "Code shown there", hint, 240.0);
                     let entered = fields::entered(ui, &field);
-                    role_ui("As", "new", &mut draft.role, ui);
+                    role_ui("Role of the new laptop", "new", &mut draft.role, ui);
                     let filled = !draft.code.trim().is_empty();
                     let button = theme::primary(ui, "Add");
                     if ui.add_enabled(filled, button).clicked() || (entered && filled) {
@@ -661,15 +661,15 @@ fn device_ui(
                         if is_member && is_owner {
                             if !device.is_this
                                 && ui
-                                    .small_button("Remove")
-                                    .on_hover_text(format!("Remove {}", device.label))
+                                    .button("Remove")
+                                    .accessible_name(format!("Remove {}", device.label))
                                     .clicked()
                             {
                                 wanted = Some(Wanted::Remove(device.clone()));
                             }
                             if ui
-                                .small_button("Rename")
-                                .on_hover_text(format!("Rename {}", device.label))
+                                .button("Rename")
+                                .accessible_name(format!("Rename {}", device.label))
                                 .clicked()
                             {
                                 wanted = Some(Wanted::Rename(device.clone()));
