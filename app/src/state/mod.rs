@@ -13,8 +13,8 @@ pub mod sync;
 
 use crate::message::{
     Command, DocumentText, Event, Failure, FailureKind, Finding, ModelSummary, Progress, Reply,
-    Role, SearchMode, SearchReport, SettingsReport, Stage, StatusReport, SyncCommand,
-    ThreadSummary, WorkspaceCommand, WorkspaceSummary,
+    SearchMode, SearchReport, SettingsReport, Stage, StatusReport, SyncCommand, ThreadSummary,
+    WorkspaceCommand, WorkspaceSummary,
 };
 use chat::Chat;
 use library::Library;
@@ -327,45 +327,6 @@ impl SessionState {
         (job, Command::Thread { thread })
     }
 
-    /// Becomes a member of a workspace of another laptop; `link` is that of an edge node.
-    pub fn join(
-        &mut self,
-        link: &str,
-        user: Option<String>,
-        label: Option<String>,
-    ) -> (JobId, Command) {
-        let job = self.begin(Purpose::Join, "Joining a workspace");
-        self.sync.begin_joining(job);
-        let link = link.trim().to_owned();
-        (
-            job,
-            Command::Sync(SyncCommand::BeginPairing { link, user, label }),
-        )
-    }
-
-    /// Lets in the laptop that shows this code.
-    pub fn let_in(&mut self, code: &str, role: Role) -> (JobId, Command) {
-        let job = self.begin(Purpose::LetIn, "Adding a laptop");
-        self.sync.begin_letting_in(job);
-        let command = SyncCommand::ApprovePairing {
-            code: code.trim().to_owned(),
-            role,
-            confirmed: false,
-        };
-        (job, Command::Sync(command))
-    }
-
-    /// Says whether the laptop that asks is welcome. `None` where none asks.
-    pub fn answer_request(&mut self, accept: bool) -> Option<Command> {
-        let letting_in = self.sync.letting_in.as_mut()?;
-        let request = letting_in.request.as_ref()?.id.clone();
-        letting_in.is_answered = true;
-        Some(Command::Sync(SyncCommand::ConfirmPairing {
-            request,
-            accept,
-        }))
-    }
-
     /// Takes in an event of a job; an event of a job that was replaced changes nothing.
     pub fn apply(&mut self, id: JobId, event: Event) -> Vec<Wish> {
         let Some(job) = self.jobs.get_mut(&id) else {
@@ -509,7 +470,10 @@ impl SessionState {
             Reply::Devices(devices) => {
                 self.sync.devices(devices);
                 if let Some(label) = self.sync.let_in(id) {
-                    self.say(format!("“{label}” was added. It receives everything now."), false);
+                    self.say(
+                        format!("“{label}” was added. It receives everything now."),
+                        false,
+                    );
                 }
             }
             Reply::Passage(_) => {}

@@ -2,10 +2,10 @@
 //!
 //! Pure: no drawing, no work, no clock. Start at [`Sync`].
 
-use super::{JobId, Wish, words};
+use super::{JobId, Purpose, SessionState, Wish, words};
 use crate::message::{
     Command, DeviceStatus, EdgePhase, Event, Failure, FailureKind, PairingEvent, Picture, Progress,
-    SyncReport, SyncState, WorkspaceCommand,
+    Role, SyncCommand, SyncReport, SyncState, WorkspaceCommand,
 };
 
 /// The other laptops, as far as they are known.
@@ -162,6 +162,47 @@ impl Sync {
     }
 }
 
+impl SessionState {
+    /// Becomes a member of a workspace of another laptop; `link` is that of an edge node.
+    pub fn join(
+        &mut self,
+        link: &str,
+        user: Option<String>,
+        label: Option<String>,
+    ) -> (JobId, Command) {
+        let job = self.begin(Purpose::Join, "Joining a workspace");
+        self.sync.begin_joining(job);
+        let link = link.trim().to_owned();
+        (
+            job,
+            Command::Sync(SyncCommand::BeginPairing { link, user, label }),
+        )
+    }
+
+    /// Lets in the laptop that shows this code.
+    pub fn let_in(&mut self, code: &str, role: Role) -> (JobId, Command) {
+        let job = self.begin(Purpose::LetIn, "Adding a laptop");
+        self.sync.begin_letting_in(job);
+        let command = SyncCommand::ApprovePairing {
+            code: code.trim().to_owned(),
+            role,
+            confirmed: false,
+        };
+        (job, Command::Sync(command))
+    }
+
+    /// Says whether the laptop that asks is welcome. `None` where none asks.
+    pub fn answer_request(&mut self, accept: bool) -> Option<Command> {
+        let letting_in = self.sync.letting_in.as_mut()?;
+        let request = letting_in.request.as_ref()?.id.clone();
+        letting_in.is_answered = true;
+        Some(Command::Sync(SyncCommand::ConfirmPairing {
+            request,
+            accept,
+        }))
+    }
+}
+
 /// What an event of the watch makes necessary: lists that have changed are fetched anew.
 pub(super) fn wishes(event: &Event, open_chat: Option<&String>) -> Vec<Wish> {
     let Event::Arrived { documents, chats } = event else {
@@ -304,8 +345,7 @@ mod tests {
     use satchel_sync::engine::Status;
 
     use super::*;
-    use crate::message::{EdgeStatus, Role};
-    use crate::state::{Purpose, SessionState};
+    use crate::message::EdgeStatus;
 
     fn device(first: u8, label: &str, heard: Option<i64>) -> DeviceStatus {
         DeviceStatus {

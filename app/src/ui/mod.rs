@@ -20,6 +20,7 @@ mod library_ui;
 mod link;
 mod markdown;
 mod model_ui;
+mod pairing_ui;
 mod pieces;
 mod search_ui;
 mod settings_ui;

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use eframe::egui::{self, RichText};
 
 use super::chat_ui::column;
+use super::pairing_ui::{joining_ui, letting_in_ui, role_ui, role_word};
 use super::{Naming, Removal, Screen, Window, fields, theme};
 use crate::message::{
-    Command, DeviceStatus, EdgePhase, EdgeStatus, Picture, Role, SyncCommand, SyncReport, SyncState,
+    Command, DeviceStatus, EdgePhase, EdgeStatus, Role, SyncCommand, SyncReport, SyncState,
 };
-use crate::state::sync::{self, Joining, LettingIn};
+use crate::state::sync;
 use crate::state::{Opening, Purpose};
 use crate::units::size;
 
@@ -28,8 +29,10 @@ pub(super) struct Draft {
     label: String,
     user: String,
     invitation: String,
-    code: String,
-    role: Role,
+    /// What the new laptop shows.
+    pub(super) code: String,
+    /// What it may do.
+    pub(super) role: Role,
 }
 
 impl Default for Draft {
@@ -60,7 +63,7 @@ fn given(text: &str) -> Option<String> {
 }
 
 /// What was clicked.
-enum Wanted {
+pub(super) enum Wanted {
     Share,
     Join,
     StopJoining,
@@ -224,7 +227,8 @@ fn heading(ui: &mut egui::Ui, text: &str) {
     ui.add_space(2.0);
 }
 
-fn wide_card<R>(ui: &mut egui::Ui, content: impl FnOnce(&mut egui::Ui) -> R) -> R {
+/// A card over the whole column.
+pub(super) fn wide_card<R>(ui: &mut egui::Ui, content: impl FnOnce(&mut egui::Ui) -> R) -> R {
     theme::card(ui)
         .show(ui, |ui| {
             ui.set_width(ui.available_width());
@@ -234,11 +238,12 @@ fn wide_card<R>(ui: &mut egui::Ui, content: impl FnOnce(&mut egui::Ui) -> R) -> 
 }
 
 /// A sentence that goes over several lines where it has to.
-fn sentence(ui: &mut egui::Ui, text: impl Into<egui::WidgetText>) {
+pub(super) fn sentence(ui: &mut egui::Ui, text: impl Into<egui::WidgetText>) {
     ui.add(egui::Label::new(text).wrap());
 }
 
-fn problem_ui(ui: &mut egui::Ui, text: Option<&str>) {
+/// What went wrong, if anything did.
+pub(super) fn problem_ui(ui: &mut egui::Ui, text: Option<&str>) {
     if let Some(text) = text {
         let colour = theme::palette(ui).problem;
         sentence(ui, RichText::new(text).color(colour));
@@ -337,192 +342,6 @@ fn join_ui(draft: &Draft, failure: Option<&str>, ui: &mut egui::Ui) -> Option<Wa
         }
     });
     wanted
-}
-
-// ---- Becoming a member.
-
-fn joining_ui(joining: &Joining, ui: &mut egui::Ui) -> Option<Wanted> {
-    let mut wanted = None;
-    wide_card(ui, |ui| {
-        match (&joining.code, &joining.pictures, &joining.joined) {
-            (_, _, Some(name)) => {
-                ui.label(RichText::new(format!("Joined “{name}”")).strong());
-                waiting_line(ui, "Documents arrive …");
-                let share = joining.progress.as_ref().map_or(0.0, |progress| {
-                    progress.done as f32 / progress.total.max(1) as f32
-                });
-                ui.add(egui::ProgressBar::new(share).desired_width(320.0))
-                    .accessible_name("Documents arrive");
-            }
-            (_, Some(pictures), None) => {
-                ui.label(
-                    RichText::new("Does the other laptop show the same four pictures?").strong(),
-                );
-                pictures_ui(pictures, ui);
-                sentence(
-                    ui,
-                    "In the same order. If they differ, somebody interferes: cancel here and refuse there.",
-                );
-                waiting_line(ui, "Waiting for the approval on the other laptop …");
-            }
-            (Some(code), None, None) => {
-                ui.label(RichText::new("Type this code on the other laptop").strong());
-                ui.add_space(4.0);
-                ui.label(RichText::new(code).monospace().size(26.0).strong());
-                ui.add_space(4.0);
-                sentence(
-                    ui,
-                    "There: Laptops & sync, “Add a laptop”. It is good for one try within ten minutes.",
-                );
-                waiting_line(ui, "Waiting for the other laptop …");
-            }
-            (None, None, None) => waiting_line(ui, "Asking the edge node for a code …"),
-        }
-        ui.add_space(4.0);
-        let (label, help) = if joining.joined.is_some() {
-            (
-                "Open it now",
-                "What has not come yet comes while it is open",
-            )
-        } else {
-            ("Cancel", "Nothing is changed")
-        };
-        if ui.button(label).on_hover_text(help).clicked() {
-            wanted = Some(Wanted::StopJoining);
-        }
-    });
-    wanted
-}
-
-fn waiting_line(ui: &mut egui::Ui, text: &str) {
-    ui.horizontal(|ui| {
-        ui.spinner();
-        sentence(ui, text);
-    });
-}
-
-/// Four pictures with their names below them.
-fn pictures_ui(pictures: &[Picture], ui: &mut egui::Ui) {
-    ui.add_space(4.0);
-    ui.horizontal_wrapped(|ui| {
-        for picture in pictures {
-            ui.allocate_ui_with_layout(
-                egui::vec2(104.0, 66.0),
-                egui::Layout::top_down(egui::Align::Center),
-                |ui| {
-                    ui.set_min_width(104.0);
-                    ui.label(RichText::new(&picture.symbol).size(36.0));
-                    ui.label(&picture.name);
-                },
-            );
-        }
-    });
-    ui.add_space(4.0);
-}
-
-// ---- Letting another laptop in.
-
-fn letting_in_ui(
-    draft: &mut Draft,
-    letting_in: Option<&LettingIn>,
-    failure: Option<&str>,
-    ui: &mut egui::Ui,
-) -> Option<Wanted> {
-    let mut wanted = None;
-    wide_card(ui, |ui| {
-        ui.label(RichText::new("Add a laptop").strong());
-        match letting_in {
-            None => {
-                sentence(
-                    ui,
-                    "On the new one: Laptops & sync, “Show a code”, with the same edge node.",
-                );
-                ui.horizontal_wrapped(|ui| {
-                    let hint = "4-anchor-river-stone";
-                    let field = fields::line(ui, &mut draft.code, "Code shown there", hint, 240.0);
-                    let entered = fields::entered(ui, &field);
-                    role_ui("As", "new", &mut draft.role, ui);
-                    let filled = !draft.code.trim().is_empty();
-                    let button = theme::primary(ui, "Add");
-                    if ui.add_enabled(filled, button).clicked() || (entered && filled) {
-                        wanted = Some(Wanted::LetIn);
-                    }
-                });
-                ui.label(theme::small(may(draft.role)));
-                problem_ui(ui, failure);
-            }
-            Some(LettingIn {
-                request: Some(request),
-                is_answered,
-                ..
-            }) => {
-                sentence(
-                    ui,
-                    format!(
-                        "“{}” of {} wants to become a member. Does it show these four pictures, in this order?",
-                        request.label, request.user
-                    ),
-                );
-                pictures_ui(&request.pictures, ui);
-                ui.horizontal(|ui| {
-                    ui.add_enabled_ui(!is_answered, |ui| {
-                        let button = theme::primary(ui, "They match: add");
-                        if ui.add(button).clicked() {
-                            wanted = Some(Wanted::Answer(true));
-                        }
-                        if ui.button("Refuse").clicked() {
-                            wanted = Some(Wanted::Answer(false));
-                        }
-                    });
-                    if *is_answered {
-                        ui.spinner();
-                    }
-                });
-            }
-            Some(_) => {
-                waiting_line(ui, "Looking for the laptop that shows this code …");
-                if ui.button("Cancel").clicked() {
-                    wanted = Some(Wanted::StopLettingIn);
-                }
-            }
-        }
-    });
-    wanted
-}
-
-fn role_word(role: Role) -> &'static str {
-    match role {
-        Role::Owner => "owner",
-        Role::Writer => "writer",
-        Role::Reader => "reader",
-    }
-}
-
-fn may(role: Role) -> &'static str {
-    match role {
-        Role::Owner => "An owner reads, writes, and says who is a member.",
-        Role::Writer => "A writer reads and changes documents and chats.",
-        Role::Reader => "A reader reads; what it writes reaches nobody.",
-    }
-}
-
-/// A choice of what a laptop may do. Gives whether another one was chosen.
-fn role_ui(name: &str, id: &str, role: &mut Role, ui: &mut egui::Ui) -> bool {
-    let before = *role;
-    let shown = egui::ComboBox::from_id_salt(("role", id))
-        .width(86.0)
-        .selected_text(role_word(*role))
-        .show_ui(ui, |ui| {
-            for one in [Role::Owner, Role::Writer, Role::Reader] {
-                ui.selectable_value(role, one, role_word(one))
-                    .on_hover_text(may(one));
-            }
-        });
-    shown
-        .response
-        .on_hover_text("What this laptop may do")
-        .accessible_name(name);
-    *role != before
 }
 
 // ---- How it stands.
@@ -651,15 +470,15 @@ fn device_ui(
                         if is_member && is_owner {
                             if !device.is_this
                                 && ui
-                                    .small_button("Remove")
-                                    .on_hover_text(format!("Remove {}", device.label))
+                                    .button("Remove")
+                                    .accessible_name(format!("Remove {}", device.label))
                                     .clicked()
                             {
                                 wanted = Some(Wanted::Remove(device.clone()));
                             }
                             if ui
-                                .small_button("Rename")
-                                .on_hover_text(format!("Rename {}", device.label))
+                                .button("Rename")
+                                .accessible_name(format!("Rename {}", device.label))
                                 .clicked()
                             {
                                 wanted = Some(Wanted::Rename(device.clone()));
