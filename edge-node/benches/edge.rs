@@ -392,7 +392,10 @@ async fn messages() {
                 .at_least(f64::from(MESSAGES_PER_S) * 0.999),
             Row::new("from when it was due to the follower, p50 [ms]", p50),
             Row::new("from when it was due to the follower, p99 [ms]", p99).at_most(50.0),
-            Row::new("from when it was due to the acknowledgement, p99 [ms]", acks),
+            Row::new(
+                "from when it was due to the acknowledgement, p99 [ms]",
+                acks,
+            ),
             Row::new("write and fsync of 64 KiB on this disk, p50 [ms]", disks),
             Row::new("p99 to the follower ÷ one fsync", in_fsyncs),
         ],
@@ -499,7 +502,10 @@ async fn restart() {
     print(
         &format!("Start of a node with {FRAGMENTS} fragments, until it says where it listens"),
         &[
-            Row::new("appended per second while it was filled", vec![filled_per_s]),
+            Row::new(
+                "appended per second while it was filled",
+                vec![filled_per_s],
+            ),
             Row::new("stopped before [ms]", stopped).at_most(1000.0),
             Row::new("killed before [ms]", killed).at_most(1000.0),
             Row::new("without fragments [ms]", nothing),

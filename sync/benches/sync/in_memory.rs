@@ -153,6 +153,12 @@ impl Device {
         self.step(Event::Tick);
     }
 
+    /// Packs what the edge has, whether it is due or not.
+    pub(crate) fn pack(&mut self) {
+        self.engine_mut().pack().unwrap();
+        self.step(Event::Tick);
+    }
+
     fn step(&mut self, event: Event) {
         self.now_ms += 1;
         let now = self.now();
@@ -170,7 +176,10 @@ impl Device {
                 }
                 Action::Cancel { request, .. } => {
                     self.requests.retain(|(id, _)| *id != request);
-                    self.follow = self.follow.take().filter(|follow| follow.request != request);
+                    self.follow = self
+                        .follow
+                        .take()
+                        .filter(|follow| follow.request != request);
                 }
                 Action::Changed { result, .. } => {
                     result.unwrap();

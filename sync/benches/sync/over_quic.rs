@@ -239,12 +239,22 @@ async fn measure() {
         }
         raw.push(raw_stream(counters.bytes_sent as usize).await);
         let bytes = counters.bytes_sent as usize / DOCUMENTS;
-        disk.push(durable_files(&dir.path().join(format!("files {run}")), bytes));
+        disk.push(durable_files(
+            &dir.path().join(format!("files {run}")),
+            bytes,
+        ));
     }
     let ratio = |peers: Vec<f64>| -> Vec<f64> {
-        all.iter().zip(peers).map(|(ours, peer)| ours / peer).collect()
+        all.iter()
+            .zip(peers)
+            .map(|(ours, peer)| ours / peer)
+            .collect()
     };
-    let floor = raw.iter().zip(&disk).map(|(raw, disk)| raw + disk).collect();
+    let floor = raw
+        .iter()
+        .zip(&disk)
+        .map(|(raw, disk)| raw + disk)
+        .collect();
     let (to_raw, to_floor) = (ratio(raw.clone()), ratio(floor));
     print(
         &format!(
@@ -266,7 +276,10 @@ type Invited = Vec<(DeviceKeys, Welcome)>;
 
 /// The first laptop sends everything and invites the others, then it and the node stop.
 async fn fill(dir: &Path) -> (NodeLink, SocketAddr, Invited) {
-    let listen = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let node = Node::start(&dir.join("edge"), listen);
     let link = node.link.clone();
     let workspace = Workspace::create_in(&dir.join("a"), &DataKey::random(), "Papers").unwrap();
