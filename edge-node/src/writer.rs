@@ -15,8 +15,11 @@ use crate::mailboxes::Mailboxes;
 use crate::metrics::Metrics;
 use crate::store::{Change, Done, StoreError, Write};
 
-/// Changes in one commit: 64 × 1 MiB at most = 64 MiB of a transaction in memory.
-const MAX_BATCH: usize = 64;
+/// Changes in one commit: the more of them wait for one fsync, the more go through in a second.
+const MAX_BATCH: usize = 1024;
+
+/// No further change joins a commit that has so many bytes: a transaction is held in memory.
+const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
 
 /// Changes that wait for the writer. Each holds its bytes out of the node's budget, so this bounds
 /// only the small ones; a full queue makes devices wait.
@@ -63,20 +66,44 @@ pub(crate) async fn run(
     limits: Limits,
     metrics: Arc<Metrics>,
 ) -> Result<(), StoreError> {
-    let mut batch = Vec::with_capacity(MAX_BATCH);
+    let mut batch = Vec::new();
     let mut gc_due = tokio::time::interval(GC_INTERVAL);
     gc_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let clock = Clock::new();
     loop {
         tokio::select! {
-            count = jobs.recv_many(&mut batch, MAX_BATCH) => {
-                if count == 0 {
+            job = jobs.recv() => {
+                let Some(job) = job else {
                     return Ok(());
-                }
+                };
+                gather(job, &mut jobs, &mut batch);
                 write_batch(&mailboxes, &mut batch, &limits, &metrics).await?;
             }
             _ = gc_due.tick() => delete_expired(&mailboxes, &clock, &metrics).await?,
         }
+    }
+}
+
+/// Adds to a change what waits behind it, as much as goes into one commit.
+fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>) {
+    let mut bytes = bytes_of(&first.write);
+    batch.push(first);
+    while batch.len() < MAX_BATCH
+        && bytes < MAX_BATCH_BYTES
+        && let Ok(job) = jobs.try_recv()
+    {
+        bytes += bytes_of(&job.write);
+        batch.push(job);
+    }
+}
+
+fn bytes_of(write: &Write) -> usize {
+    match &write.change {
+        Change::Append(fragment) | Change::Pack { fragment, .. } | Change::Blob(fragment) => {
+            fragment.len_bytes()
+        }
+        Change::Control(control) => control.record.len_bytes(),
+        _ => 0,
     }
 }
 

@@ -271,7 +271,7 @@ pub fn fragment(number: u32, segment_bytes: usize) -> EncryptedFragment {
     EncryptedFragment::new(header, &vec![number as u8; segment_bytes]).unwrap()
 }
 
-fn trusting_config() -> quinn::ClientConfig {
+pub fn trusting_config() -> quinn::ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])

@@ -15,8 +15,8 @@ use super::error::RequestError;
 
 /// How long the node may take until an answer begins.
 ///
-/// Its own waits sum up to less: memory 10 s, a commit behind a full queue (1,024 appends in 16
-/// commits of at most 1 s on a slow disk) 16 s.
+/// Its own waits sum up to less: memory 10 s, a commit behind a full queue (1,024 appends in one to 16
+/// commits, by their length, of at most 1 s each on a slow disk) 16 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long [`Answers::next`] waits for a frame to begin.
