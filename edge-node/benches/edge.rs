@@ -66,10 +66,22 @@ fn main() {
     if std::env::var_os(PEER).is_some() {
         return runtime.block_on(quic_peer());
     }
+    // `cargo bench … -- idle` runs one part.
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |part: &str| {
+        let is_named = named.iter().any(|name| name == part);
+        is_named || named.iter().all(|name| name.starts_with('-'))
+    };
     runtime.block_on(async {
-        idle().await;
-        messages().await;
-        restart().await;
+        if is_wanted("idle") {
+            idle().await;
+        }
+        if is_wanted("messages") {
+            messages().await;
+        }
+        if is_wanted("restart") {
+            restart().await;
+        }
     });
 }
 

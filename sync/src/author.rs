@@ -52,6 +52,18 @@ impl Author {
         doc.set_actor(self.name().actor.clone());
     }
 
+    /// An actor of the same device that nobody else uses.
+    pub(crate) fn another(&self) -> ActorId {
+        actor_of(self.name().device.as_ref())
+    }
+
+    /// Whether changes may be made as this actor now.
+    pub(crate) fn may_be(&self, actor: &ActorId) -> bool {
+        self.name()
+            .device
+            .is_none_or(|device| is_actor_of(actor, &device))
+    }
+
     fn name(&self) -> MutexGuard<'_, Name> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

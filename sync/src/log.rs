@@ -382,7 +382,7 @@ fn frame_check(header: &Header, offset_bytes: u64, plaintext_bytes: u32) -> [u8;
 }
 
 /// `<file>.damaged`, or with a number where that exists: older damage is never overwritten.
-fn free_name(path: &Path) -> PathBuf {
+pub(crate) fn free_name(path: &Path) -> PathBuf {
     let named = |number: u32| {
         let mut name = path.as_os_str().to_owned();
         name.push(".damaged");

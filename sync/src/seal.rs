@@ -32,6 +32,8 @@ pub enum FileKind {
     Original = 4,
     /// What syncing remembers: keys, outbox, what the other devices have.
     Sync = 5,
+    /// Keystrokes that are not in their documents yet.
+    Keystrokes = 6,
 }
 
 impl FileKind {
@@ -42,6 +44,7 @@ impl FileKind {
             Self::Chat,
             Self::Original,
             Self::Sync,
+            Self::Keystrokes,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)
@@ -181,6 +184,7 @@ pub struct WorkspaceKeys {
     chat: Sealer,
     original: Sealer,
     sync: Sealer,
+    keystrokes: Sealer,
     original_names: NameKey,
 }
 
@@ -197,6 +201,7 @@ impl WorkspaceKeys {
             chat: sealer(FileKind::Chat),
             original: sealer(FileKind::Original),
             sync: sealer(FileKind::Sync),
+            keystrokes: sealer(FileKind::Keystrokes),
             original_names: NameKey(Zeroizing::new(blake3::derive_key(
                 "Satchel 2026-11 names of originals: data key, workspace",
                 &material[..],
@@ -219,6 +224,7 @@ impl WorkspaceKeys {
             FileKind::Chat => &self.chat,
             FileKind::Original => &self.original,
             FileKind::Sync => &self.sync,
+            FileKind::Keystrokes => &self.keystrokes,
         }
     }
 

@@ -210,6 +210,11 @@ impl TextDocument {
         &self.doc
     }
 
+    /// Where the text lies in the document.
+    pub(crate) fn text_object(&self) -> ObjId {
+        self.text.clone()
+    }
+
     pub(crate) fn into_automerge(self) -> Automerge {
         self.doc
     }

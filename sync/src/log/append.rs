@@ -1,12 +1,12 @@
-//! Adds frames to the end of a file, each durable before it is reported.
+//! Adds frames to the end of a file, each durable before it is reported unless the caller says otherwise.
 //!
 //! Never touches what is in the file already. Start at [`Appender`].
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use super::{FileName, Header, LogFile, Scan};
+use super::{FileName, HEADER_BYTES, Header, LogFile, Scan};
 use crate::seal::WorkspaceKeys;
 
 /// The end of an intact file, ready to take frames.
@@ -56,10 +56,54 @@ impl Appender {
     /// Whatever the file system says. The file is then cut back to what it was; where even that fails, the
     /// next reader finds and drops a torn tail.
     pub fn append(&mut self, keys: &WorkspaceKeys, frame: &[u8]) -> io::Result<()> {
+        self.append_with(keys, frame, File::sync_data)
+    }
+
+    /// Appends one frame and returns when the system has it: it survives the end of this process, but a power cut
+    /// only after [`Appender::sync`].
+    ///
+    /// # Errors
+    /// As [`Appender::append`].
+    pub fn append_unsynced(&mut self, keys: &WorkspaceKeys, frame: &[u8]) -> io::Result<()> {
+        self.append_with(keys, frame, |_| Ok(()))
+    }
+
+    /// Returns when the disk has all frames.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Whether the file at `path` is still the one that is open here, and ends where this appends.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn is_at_end_of(&self, path: &Path) -> io::Result<bool> {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if file.metadata()?.len() != self.len_bytes {
+            return Ok(false);
+        }
+        let mut bytes = [0; HEADER_BYTES];
+        file.read_exact(&mut bytes)?;
+        Ok(Header::parse(&bytes) == Some(self.header))
+    }
+
+    fn append_with(
+        &mut self,
+        keys: &WorkspaceKeys,
+        frame: &[u8],
+        settle: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
         let log = LogFile::new(keys, self.name);
         let mut bytes = Vec::new();
         log.encode_frame(&self.header, self.len_bytes, frame, &mut bytes);
-        let written = self.write_at_end(&bytes);
+        let written = self.write_at_end(&bytes).and_then(|()| settle(&self.file));
         if written.is_err() {
             drop(self.cut_back());
         } else {
@@ -79,8 +123,7 @@ impl Appender {
 
     fn write_at_end(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(self.len_bytes))?;
-        self.file.write_all(bytes)?;
-        self.file.sync_data()
+        self.file.write_all(bytes)
     }
 
     fn cut_back(&mut self) -> io::Result<()> {

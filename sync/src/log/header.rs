@@ -15,7 +15,7 @@ const SUITE_AES_256_GCM_SIV: u8 = 1;
 /// | 0..8 | `SATCHLOG` |
 /// | 8..10 | format version, u16 little-endian: 1 |
 /// | 10 | suite: 1 = AES-256-GCM-SIV |
-/// | 11 | kind of file: 1 index, 2 document, 3 chat, 4 original |
+/// | 11 | kind of file: 1 index, 2 document, 3 chat, 4 original, 6 keystrokes |
 /// | 12..16 | zero |
 /// | 16..32 | id of the workspace |
 /// | 32..48 | incarnation: random, new each time the file is rewritten, so that frames of an older one do not fit |

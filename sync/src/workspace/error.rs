@@ -136,6 +136,16 @@ pub enum SaveError {
         /// The limit in bytes.
         limit_bytes: u64,
     },
+    /// What is to be replaced does not lie inside the text.
+    #[error("{delete_bytes} bytes at {at_bytes} are not inside a text of {text_bytes} bytes")]
+    OutsideText {
+        /// Where, in UTF-8 bytes.
+        at_bytes: usize,
+        /// How many bytes were to go.
+        delete_bytes: usize,
+        /// Length of the text in UTF-8 bytes.
+        text_bytes: usize,
+    },
     /// The file of a document, an original or a chat is damaged beyond use.
     #[error(
         "the stored file is damaged and was left alone; import its source again or restore it from a backup ({path})"

@@ -137,6 +137,12 @@ impl Journal {
         self.place.clone()
     }
 
+    /// Whether the file is as it was when this last read or wrote it.
+    pub(super) fn is_current(&self) -> Result<bool, SaveError> {
+        let current = self.appender.is_at_end_of(&self.place.path);
+        current.map_err(|error| SaveError::io(&self.place.path, 0, error))
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.place.path
     }
@@ -171,6 +177,13 @@ impl Journal {
         self.saved_heads = heads;
         self.change_frames += 1;
         Ok(())
+    }
+
+    /// Takes back the frame that was appended last, as far as the disk allows: the next save writes it again.
+    pub(super) fn take_back(&mut self, len_bytes: u64, heads: Vec<ChangeHash>) {
+        self.cut_to(len_bytes);
+        self.saved_heads = heads;
+        self.change_frames -= 1;
     }
 
     /// Takes back frames of a batch that failed elsewhere, as far as the disk allows.

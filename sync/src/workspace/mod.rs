@@ -8,6 +8,7 @@
 //! <workspace id>/
 //!   workspace.lock                  held by the process that has it open
 //!   index.log                       name, list of documents and chats        (index)
+//!   keystrokes.log                  what is being typed                     (editor, keystrokes, rescue)
 //!   documents/<document id>.log     text with history                       (documents, save, journal)
 //!   chats/<thread id>.log           messages                                (chats, journal)
 //!   originals/<2 digits>/<keyed name>.sealed                                (originals)
@@ -18,16 +19,19 @@ mod chats;
 mod contents;
 mod dirty;
 mod documents;
+mod editor;
 mod entry;
 mod error;
 mod exchange;
 mod history;
 mod index;
 mod journal;
+mod keystrokes;
 mod list;
 mod originals;
 mod recovery;
 mod remove;
+mod rescue;
 mod save;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -37,6 +41,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 pub use dirty::Wake;
+pub use editor::{Editor, Flushed};
 pub use entry::{DocumentEntry, ImportFailure, NewDocument, TextKind, version_of};
 pub use error::{OpenError, SaveError};
 pub use history::Version;
@@ -57,12 +62,14 @@ use dirty::Dirty;
 pub use exchange::WorkspaceDocuments;
 use index::Index;
 use journal::Place;
+use keystrokes::Keystrokes;
 
 /// How long a lock is waited for: a process that was just ended, or a child between `fork` and `exec`, may hold
 /// it a moment longer.
 const LOCK_PATIENCE: Duration = Duration::from_millis(200);
 const LOCK_FILE: &str = "workspace.lock";
 const INDEX_FILE: &str = "index.log";
+const KEYSTROKES_FILE: &str = "keystrokes.log";
 const DOCUMENTS: &str = "documents";
 const CHATS: &str = "chats";
 const ORIGINALS: &str = "originals";
@@ -80,6 +87,7 @@ pub struct Workspace {
     /// The document that was loaded last; see [`documents`].
     last_used: Mutex<Option<(DocumentId, TextDocument)>>,
     damages: Mutex<Vec<Damage>>,
+    keystrokes: Mutex<Keystrokes>,
     /// As whom documents are written.
     author: Arc<Author>,
     /// What the sync has not looked at yet.
@@ -149,8 +157,12 @@ impl Workspace {
         create_folders(dir)?;
         let id = list::find_id(dir).ok_or_else(not_found)?;
         let keys = WorkspaceKeys::new(data_key, id);
-        let (index, report) = recovery::open_index(&keys, dir)?;
-        Ok((Self::assemble(dir, keys, index, lock), report))
+        let (index, mut report) = recovery::open_index(&keys, dir)?;
+        let mut workspace = Self::assemble(dir, keys, index, lock);
+        let recovered = workspace.recover_keystrokes()?;
+        report.rescued_documents = recovered.documents;
+        report.damages.extend(recovered.damage);
+        Ok((workspace, report))
     }
 
     fn assemble(dir: &Path, keys: WorkspaceKeys, mut index: Index, lock: File) -> Self {
@@ -164,6 +176,7 @@ impl Workspace {
             files: RwLock::new(()),
             last_used: Mutex::new(None),
             damages: Mutex::new(Vec::new()),
+            keystrokes: Mutex::new(Keystrokes::none(keystrokes_place(dir))),
             author,
             dirty,
             device: OnceLock::new(),
@@ -260,6 +273,13 @@ impl Workspace {
             .push(damage);
     }
 
+    fn keystrokes(&self) -> MutexGuard<'_, Keystrokes> {
+        // A frame is whole or cut off, so a panic elsewhere leaves nothing half done.
+        self.keystrokes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn index(&self) -> MutexGuard<'_, Index> {
         // A change is visible only after it is durable, so a panic elsewhere leaves nothing half done.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
@@ -303,6 +323,13 @@ fn index_place(dir: &Path) -> Place {
     Place {
         path: dir.join(INDEX_FILE),
         name: FileName::new(FileKind::Index, [0; 16]),
+    }
+}
+
+fn keystrokes_place(dir: &Path) -> Place {
+    Place {
+        path: dir.join(KEYSTROKES_FILE),
+        name: FileName::new(FileKind::Keystrokes, [0; 16]),
     }
 }
 

@@ -36,6 +36,8 @@ pub struct RecoveryReport {
     pub adopted_documents: usize,
     /// Chats that the index did not list and that are listed again.
     pub adopted_threads: usize,
+    /// Documents that keystrokes were put into which the last process could not put there any more.
+    pub rescued_documents: usize,
     /// Documents and chats that are not listed and cannot be read; their files were left alone.
     pub unreadable_files: usize,
     /// Files that were unfinished, belonged to something removed, or were originals of no document.

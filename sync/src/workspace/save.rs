@@ -279,7 +279,12 @@ impl Workspace {
             };
             (text + item.original.as_ref().map_or(0, |(_, bytes)| bytes.len())) as u64
         };
-        let needed_bytes = prepared.iter().map(sum).sum::<u64>() + SPARE_BYTES;
+        self.check_free(prepared.iter().map(sum).sum())
+    }
+
+    /// Checks that the disk has room for so many bytes more.
+    pub(super) fn check_free(&self, bytes: u64) -> Result<(), SaveError> {
+        let needed_bytes = bytes + SPARE_BYTES;
         match durable::free_bytes(&self.dir) {
             Some(free_bytes) if free_bytes < needed_bytes => Err(SaveError::NoSpace {
                 needed_bytes,

@@ -8,6 +8,7 @@ mod crash;
 mod daily;
 mod damage;
 mod disk;
+mod editor;
 mod removal;
 
 struct Rig {
