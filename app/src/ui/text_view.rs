@@ -3,6 +3,7 @@
 //! Only what is visible is laid out; what scrolled by is remembered by its height. Opens nothing: see
 //! [`super::markdown`]. Start at [`TextView::show`].
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use eframe::egui::{self, FontSelection, RichText, text::LayoutJob};
@@ -36,6 +37,11 @@ pub(super) struct TextView {
     width: f32,
     goal: Option<Range<usize>>,
     settling: u8,
+    /// How far the text was scrolled when it was drawn last, and the space between two pieces.
+    top: f32,
+    gap: f32,
+    /// What is to stay where it is on the screen: where it begins in the text, and how far above it the view began.
+    anchor: Option<(usize, f32)>,
 }
 
 #[derive(Debug)]
@@ -57,6 +63,9 @@ impl TextView {
             width: 0.0,
             goal: None,
             settling: 0,
+            top: 0.0,
+            gap: 0.0,
+            anchor: None,
         }
     }
 
@@ -82,6 +91,92 @@ impl TextView {
         self.len = text.len();
     }
 
+    /// Takes in that another text stands here now. What both have in common stays as it is laid out, and what is
+    /// being read stays where it is on the screen.
+    pub(super) fn replace(&mut self, old: &str, new: &str) {
+        let (head, tail) = common(old, new);
+        let (old_tail, new_tail) = (old.len() - tail, new.len() - tail);
+        let moved = |at: usize| match at {
+            at if at <= head => at,
+            at if at >= old_tail => at - old_tail + new_tail,
+            _ => head,
+        };
+        self.anchor = self.anchor_now().map(|(at, above)| (moved(at), above));
+        self.goal = self.goal.take().and_then(|goal| {
+            let is_kept = goal.end <= head || goal.start >= old_tail;
+            is_kept.then(|| moved(goal.start)..moved(goal.end))
+        });
+        self.settling = 0;
+        let mut known: HashMap<usize, Laid> = std::mem::take(&mut self.pieces)
+            .into_iter()
+            .map(|laid| (laid.piece.range.start, laid))
+            .collect();
+        let again = |piece: Piece| {
+            let range = &piece.range;
+            let was = if range.end <= head {
+                range.clone()
+            } else if range.start >= new_tail {
+                range.start - new_tail + old_tail..range.end - new_tail + old_tail
+            } else {
+                0..0
+            };
+            let laid = known
+                .remove(&was.start)
+                .filter(|laid| laid.piece.range == was && laid.piece.in_fence == piece.in_fence);
+            // What is laid out knows its place in the text.
+            let is_same = was == *range;
+            let height = laid.as_ref().and_then(|laid| laid.height);
+            Laid {
+                blocks: laid.filter(|_| is_same).and_then(|laid| laid.blocks),
+                height,
+                piece,
+            }
+        };
+        self.pieces = pieces::pieces(new, 0, false)
+            .into_iter()
+            .map(again)
+            .collect();
+        self.len = new.len();
+    }
+
+    /// The piece at the upper edge of the view.
+    fn anchor_now(&self) -> Option<(usize, f32)> {
+        let mut y = 0.0;
+        for laid in &self.pieces {
+            let below = y + laid.height? + self.gap;
+            if below > self.top {
+                return (self.top > 0.0).then_some((laid.piece.range.start, self.top - y));
+            }
+            y = below;
+        }
+        None
+    }
+
+    /// Scrolls so that what was being read is where it was.
+    fn hold(&mut self, ui: &mut egui::Ui, text: &str) {
+        self.gap = ui.spacing().item_spacing.y;
+        self.top = ui.clip_rect().top() - ui.cursor().top();
+        let Some((at, above)) = self.anchor.take() else {
+            return;
+        };
+        let mut y = 0.0;
+        let width = self.width;
+        for laid in &mut self.pieces {
+            if laid.piece.range.end > at {
+                break;
+            }
+            let range = laid.piece.range.clone();
+            let guess = || estimated_height(&text[range], width);
+            y += *laid.height.get_or_insert_with(guess) + self.gap;
+        }
+        let missing = y + above - self.top;
+        if missing.abs() > 0.5 {
+            let now = egui::style::ScrollAnimation::none();
+            ui.scroll_with_delta_animation(egui::vec2(0.0, -missing), now);
+            ui.ctx().request_repaint();
+        }
+    }
+
     /// Highlights a place and moves to it.
     pub(super) fn go_to(&mut self, place: Range<usize>) {
         self.goal = Some(place);
@@ -97,6 +192,7 @@ impl TextView {
                 laid.height = None;
             }
         }
+        self.hold(ui, text);
         let mut clicked = None;
         let target = self
             .goal
@@ -163,6 +259,18 @@ impl TextView {
         }
         painter.clicked
     }
+}
+
+/// How many bytes two texts have in common at their beginnings and at their ends.
+fn common(old: &str, new: &str) -> (usize, usize) {
+    let pairs = old.bytes().zip(new.bytes());
+    let head = pairs.take_while(|(a, b)| a == b).count();
+    let head = old.floor_char_boundary(head);
+    let (old, new) = (&old[head..], &new[head..]);
+    let pairs = old.bytes().rev().zip(new.bytes().rev());
+    let tail = pairs.take_while(|(a, b)| a == b).count();
+    let tail = old.len() - old.ceil_char_boundary(old.len() - tail);
+    (head, tail)
 }
 
 /// What a piece may measure before it has been laid out: as wide as its text at 7.5 points a character.
