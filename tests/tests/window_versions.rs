@@ -1,7 +1,7 @@
 //! Earlier versions in the window, and an open document that another laptop changes.
 
 use eframe::egui;
-use egui_kittest::kittest::Queryable;
+use egui_kittest::kittest::{NodeT, Queryable};
 use satchel_tests::Laptop;
 use satchel_tests::pairing::{pair_windows, wait_both};
 use satchel_tests::window::{EdgeNode, OpenWindow};
@@ -19,7 +19,12 @@ fn with_two_versions() -> OpenWindow {
     let later = LEASE.replace("September", "October");
     window.laptop.write("papers/lease.md", later);
     window.import(&file);
-    window.click("Dismiss");
+    for _ in 0..2 {
+        let buttons: Vec<_> = window.harness.get_all_by_label("Dismiss").collect();
+        buttons[0].click();
+        drop(buttons);
+        window.settle();
+    }
     window
 }
 
@@ -133,18 +138,10 @@ fn an_open_document_follows_another_laptop_and_what_both_changed_is_told() {
     travel.click("paper");
     travel.wait_idle();
     // Somewhere in the middle of the text.
-    let place = travel
-        .harness
-        .get_by_label_contains("Paragraph 3 of")
-        .rect();
-    travel.harness.hover_at(place.center());
-    for _ in 0..10 {
-        travel.harness.event(egui::Event::MouseWheel {
-            unit: egui::MouseWheelUnit::Point,
-            delta: egui::vec2(0.0, -120.0),
-            phase: egui::TouchPhase::Move,
-            modifiers: egui::Modifiers::NONE,
-        });
+    for _ in 0..12 {
+        let mut drawn = travel.harness.query_all_by_label_contains("Paragraph ");
+        drawn.next().expect("a paragraph is drawn").scroll_down();
+        drop(drawn);
         travel.settle();
     }
     let shown = visible(&travel);
@@ -207,14 +204,17 @@ fn an_open_document_follows_another_laptop_and_what_both_changed_is_told() {
     );
 }
 
-/// The first paragraph that is drawn.
+/// A paragraph that can be seen.
 fn visible(window: &OpenWindow) -> usize {
-    let words = window.words();
-    let numbers = words.lines().filter_map(|line| {
-        let rest = line.strip_prefix("Paragraph ")?;
-        rest.split(' ').next()?.parse::<usize>().ok()
-    });
-    numbers.min().expect("a paragraph is drawn") + 3
+    let drawn = window.harness.query_all_by_label_contains("Paragraph ");
+    let seen = drawn.filter(|node| (200.0..400.0).contains(&node.rect().top()));
+    let number = |label: String| label.split(' ').nth(1)?.parse::<usize>().ok();
+    seen.filter_map(|node| {
+        let node = node.accesskit_node();
+        number(node.label().or(node.value())?)
+    })
+    .min()
+    .expect("a paragraph is drawn")
 }
 
 fn top_of(window: &OpenWindow, number: usize) -> f32 {

@@ -22,6 +22,7 @@ mod library_ui;
 mod link;
 mod markdown;
 mod model_ui;
+mod moved;
 mod pairing_ui;
 mod pieces;
 mod search_ui;

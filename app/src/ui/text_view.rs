@@ -9,6 +9,7 @@ use std::ops::Range;
 use eframe::egui::{self, FontSelection, RichText, text::LayoutJob};
 
 use super::markdown::{self, Block, BlockKind, Look, Span};
+use super::moved::Moved;
 use super::pieces::{self, Piece};
 use super::theme::{self, Palette};
 
@@ -91,61 +92,43 @@ impl TextView {
         self.len = text.len();
     }
 
-    /// Takes in that another text stands here now. What both have in common stays as it is laid out, and what is
-    /// being read stays where it is on the screen.
+    /// Takes in that another text stands here now. What stands in both keeps its height, and what is being read stays
+    /// where it is on the screen.
     pub(super) fn replace(&mut self, old: &str, new: &str) {
-        let (head, tail) = common(old, new);
-        let (old_tail, new_tail) = (old.len() - tail, new.len() - tail);
-        let moved = |at: usize| match at {
-            at if at <= head => at,
-            at if at >= old_tail => at - old_tail + new_tail,
-            _ => head,
-        };
-        self.anchor = self.anchor_now().map(|(at, above)| (moved(at), above));
-        self.goal = self.goal.take().and_then(|goal| {
-            let is_kept = goal.end <= head || goal.start >= old_tail;
-            is_kept.then(|| moved(goal.start)..moved(goal.end))
-        });
+        let moved = Moved::new(old, new);
+        let anchor = self.anchor_now();
+        let kept =
+            anchor.map(|(piece, above)| (moved.place(piece.range.start), above, piece.in_fence));
+        self.goal = self.goal.take().and_then(|goal| moved.range(&goal));
         self.settling = 0;
-        let mut known: HashMap<usize, Laid> = std::mem::take(&mut self.pieces)
-            .into_iter()
-            .map(|laid| (laid.piece.range.start, laid))
+        let heights: HashMap<&str, f32> = self
+            .pieces
+            .iter()
+            .filter_map(|laid| Some((&old[laid.piece.range.clone()], laid.height?)))
             .collect();
-        let again = |piece: Piece| {
-            let range = &piece.range;
-            let was = if range.end <= head {
-                range.clone()
-            } else if range.start >= new_tail {
-                range.start - new_tail + old_tail..range.end - new_tail + old_tail
-            } else {
-                0..0
-            };
-            let laid = known
-                .remove(&was.start)
-                .filter(|laid| laid.piece.range == was && laid.piece.in_fence == piece.in_fence);
-            // What is laid out knows its place in the text.
-            let is_same = was == *range;
-            let height = laid.as_ref().and_then(|laid| laid.height);
-            Laid {
-                blocks: laid.filter(|_| is_same).and_then(|laid| laid.blocks),
-                height,
+        // A piece begins where the one begins that is being read, so that nothing in it moves.
+        let (start, in_fence) = kept.map_or((0, false), |(start, _, in_fence)| (start, in_fence));
+        let mut pieces = pieces::pieces(&new[..start], 0, false);
+        pieces.extend(pieces::pieces(new, start, in_fence));
+        self.pieces = pieces
+            .into_iter()
+            .map(|piece| Laid {
+                height: heights.get(&new[piece.range.clone()]).copied(),
+                blocks: None,
                 piece,
-            }
-        };
-        self.pieces = pieces::pieces(new, 0, false)
-            .into_iter()
-            .map(again)
+            })
             .collect();
+        self.anchor = kept.map(|(start, above, _)| (start, above));
         self.len = new.len();
     }
 
     /// The piece at the upper edge of the view.
-    fn anchor_now(&self) -> Option<(usize, f32)> {
+    fn anchor_now(&self) -> Option<(Piece, f32)> {
         let mut y = 0.0;
         for laid in &self.pieces {
             let below = y + laid.height? + self.gap;
             if below > self.top {
-                return (self.top > 0.0).then_some((laid.piece.range.start, self.top - y));
+                return (self.top > 0.0).then(|| (laid.piece.clone(), self.top - y));
             }
             y = below;
         }
@@ -259,18 +242,6 @@ impl TextView {
         }
         painter.clicked
     }
-}
-
-/// How many bytes two texts have in common at their beginnings and at their ends.
-fn common(old: &str, new: &str) -> (usize, usize) {
-    let pairs = old.bytes().zip(new.bytes());
-    let head = pairs.take_while(|(a, b)| a == b).count();
-    let head = old.floor_char_boundary(head);
-    let (old, new) = (&old[head..], &new[head..]);
-    let pairs = old.bytes().rev().zip(new.bytes().rev());
-    let tail = pairs.take_while(|(a, b)| a == b).count();
-    let tail = old.len() - old.ceil_char_boundary(old.len() - tail);
-    (head, tail)
 }
 
 /// What a piece may measure before it has been laid out: as wide as its text at 7.5 points a character.
@@ -558,6 +529,38 @@ mod tests {
             }
         }
         slowest
+    }
+
+    #[test]
+    fn what_is_being_read_stays_where_it_is_when_the_text_is_replaced() {
+        let context = egui::Context::default();
+        let paragraphs = |from: usize| -> String {
+            (from..400)
+                .map(|n| format!("Paragraph {n} of the text.\n\n"))
+                .collect()
+        };
+        let old = paragraphs(0);
+        let new = format!("# New\n\n{}", paragraphs(0)).replace("Paragraph 300 of", "300 of");
+        let mut view = TextView::new(Form::Markdown, false);
+        view.grow(&old);
+        view.go_to(old.find("Paragraph 200").unwrap()..old.find("Paragraph 201").unwrap());
+        let mut draw = |view: &mut TextView, text: &str| {
+            for _ in 0..8 {
+                frame(&context, view, text);
+            }
+            let (piece, above) = view.anchor_now().unwrap();
+            (text[piece.range].lines().next().unwrap().to_owned(), above)
+        };
+        let before = draw(&mut view, &old);
+        view.replace(&old, &new);
+        let after = draw(&mut view, &new);
+        assert_eq!(before.0, after.0);
+        assert!((before.1 - after.1).abs() < 1.0, "{before:?} {after:?}");
+        assert!(before.0 > "Paragraph 1".to_owned(), "{before:?}");
+        assert_eq!(
+            view.goal.map(|goal| new[goal].starts_with("Paragraph 200")),
+            Some(true)
+        );
     }
 
     #[test]
