@@ -184,7 +184,6 @@ fn an_open_document_follows_another_laptop_and_what_both_changed_is_told() {
         paragraphs.replace("Paragraph 7 ", "Number 7 "),
     );
     desk.import(&file);
-    travel.click("Settings");
     travel.click("Stay offline whatever comes");
     desk.click("Laptops & sync");
     wait_both(&mut desk, &mut travel, "both changes", |desk, _| {
@@ -195,7 +194,10 @@ fn an_open_document_follows_another_laptop_and_what_both_changed_is_told() {
         "{}",
         desk.words()
     );
-    desk.click("Show the versions of paper");
+    let show = "Show the versions of paper";
+    desk.harness.get_by_label(show).scroll_to_me();
+    desk.settle();
+    desk.click(show);
     desk.wait_idle();
     assert!(
         version(&desk, 5).contains("joined from 3 and 4"),
