@@ -545,7 +545,8 @@ mod tests {
         view.grow(&old);
         view.go_to(old.find("Paragraph 200").unwrap()..old.find("Paragraph 201").unwrap());
         let mut draw = |view: &mut TextView, text: &str| {
-            for _ in 0..8 {
+            // Scrolling to a place takes its time.
+            for _ in 0..120 {
                 frame(&context, view, text);
             }
             let (piece, above) = view.anchor_now().unwrap();
