@@ -8,12 +8,20 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod chat;
 mod failure;
+mod history;
 mod import;
 mod sync;
 mod workspace;
 
+pub use chat::{BranchSummary, MessageReport, StoredCitation, ThreadReport, ThreadSummary};
 pub use failure::{Failure, FailureKind};
+pub use history::{
+    Author, Authors, BranchEnd, ChatBranches, ConflictReport, DifferenceHunk, DifferenceLine,
+    DifferenceReport, HistoryCommand, HistoryReport, Meeting, MeetingSide, NameChoice, NameValue,
+    VersionKind, VersionSummary,
+};
 pub use import::{FileOutcome, FileReport, ImportReport};
 pub use sync::{
     Connection, DeviceStatus, EdgePhase, EdgeStatus, Missing, PairingEvent, Picture, Role,
@@ -71,14 +79,18 @@ pub enum Command {
         /// As for [`Command::Show`].
         reference: String,
     },
+    /// Earlier versions of a document: list, compare, bring back.
+    History(HistoryCommand),
     /// Import the documents that come with the program.
     ImportSample,
     /// List the chats.
     Threads,
-    /// Show one chat, its newest branch.
+    /// Show one chat.
     Thread {
         /// Id, or its first digits where they are unique.
         thread: String,
+        /// Which branch, counted from the newest one, which is 1 and the default.
+        branch: Option<usize>,
     },
     /// Give a chat another title.
     RenameThread {
@@ -289,6 +301,12 @@ pub enum Reply {
     Passage(Passage),
     /// Of [`Command::Read`].
     Document(DocumentText),
+    /// Of [`HistoryCommand::Versions`].
+    History(HistoryReport),
+    /// Of [`HistoryCommand::Difference`].
+    Difference(DifferenceReport),
+    /// Of [`SyncCommand::Conflicts`].
+    Conflicts(ConflictReport),
     /// Of [`Command::Settings`] and [`Command::ChangeSettings`].
     Settings(SettingsReport),
     /// Of [`Command::Threads`].
@@ -514,52 +532,6 @@ pub struct SettingsReport {
     pub settings: Settings,
     /// The file.
     pub file: PathBuf,
-}
-
-/// One chat in a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ThreadSummary {
-    /// Id.
-    pub id: String,
-    /// Title.
-    pub title: String,
-    /// Last change, milliseconds since 1970 (UTC).
-    pub updated_at_ms: i64,
-}
-
-/// A chat, its newest branch.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ThreadReport {
-    /// The chat.
-    pub thread: ThreadSummary,
-    /// Its messages, oldest first.
-    pub messages: Vec<MessageReport>,
-}
-
-/// One message of a chat.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct MessageReport {
-    /// `user` or `assistant`.
-    pub role: String,
-    /// Its text.
-    pub text: String,
-    /// Its citations.
-    pub citations: Vec<StoredCitation>,
-}
-
-/// A citation kept with a message, looked up in the document as it is now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct StoredCitation {
-    /// The mark in the text.
-    pub mark: String,
-    /// The title of its document.
-    pub place: String,
-    /// What `satchel show` takes; `None` when the document is gone.
-    pub reference: Option<String>,
-    /// The words as they were cited.
-    pub quote: String,
-    /// The text there has changed since.
-    pub changed: bool,
 }
 
 /// One installed model.

@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 //!
-//! Pure. Start at [`size`].
+//! Start at [`size`] and [`time`].
 
 /// A number of bytes in the unit that suits it: `785 B`, `12 KiB`, `93.8 MiB`.
 #[must_use]
@@ -13,9 +13,38 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// A time, in milliseconds since 1970, where the user is: `2026-11-23 06:42`.
+#[must_use]
+pub fn time(at_ms: i64) -> String {
+    time_in(at_ms, jiff::tz::TimeZone::system())
+}
+
+fn time_in(at_ms: i64, zone: jiff::tz::TimeZone) -> String {
+    match jiff::Timestamp::from_millisecond(at_ms) {
+        Ok(time) => time.to_zoned(zone).strftime("%Y-%m-%d %H:%M").to_string(),
+        // Another laptop may say anything.
+        Err(_) => "at no time there is".to_owned(),
+    }
+}
+
+/// As [`time`], where it may not be known.
+#[must_use]
+pub fn time_or_unknown(at_ms: Option<i64>) -> String {
+    at_ms.map_or_else(|| "time not known".to_owned(), time)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_days_and_minutes_where_the_user_is() {
+        use jiff::tz::{TimeZone, offset};
+        assert_eq!(time_in(0, TimeZone::UTC), "1970-01-01 00:00");
+        let west = TimeZone::fixed(offset(-8));
+        assert_eq!(time_in(951_782_400_000, west), "2000-02-28 16:00");
+        assert_eq!(time_in(i64::MAX, TimeZone::UTC), "at no time there is");
+    }
 
     #[test]
     fn sizes_have_the_unit_that_suits_them() {

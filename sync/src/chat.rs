@@ -10,7 +10,9 @@ use automerge::transaction::Transactable;
 use automerge::{Automerge, AutomergeError, ObjId, ObjType, ROOT, ReadDoc};
 use serde::{Deserialize, Serialize};
 
+use crate::author::device_of;
 use crate::document::{Anchor, DOCUMENT_SCHEMA, LoadError, check_schema};
+use crate::id::DeviceId;
 pub use crate::id::{MessageId, ThreadId};
 use crate::values;
 
@@ -82,6 +84,8 @@ pub struct StoredMessage {
     /// One more than the highest number known when the message was added: tells which branch is newest
     /// without trusting clocks.
     pub order: u64,
+    /// The device that added it; `None` for what was written before the workspace was shared.
+    pub author: Option<DeviceId>,
 }
 
 /// A chat as the list of chats shows it.
@@ -110,6 +114,26 @@ impl Thread {
     /// The newest branch, from its first message to the newest one of all.
     #[must_use]
     pub fn path_to_latest(&self) -> Vec<&StoredMessage> {
+        self.messages
+            .last()
+            .map_or_else(Vec::new, |last| self.path_to(last))
+    }
+
+    /// Every branch from its first message to its last one, the newest first: as many as there are messages that
+    /// nothing follows.
+    #[must_use]
+    pub fn branches(&self) -> Vec<Vec<&StoredMessage>> {
+        let followed: HashSet<MessageId> = self
+            .messages
+            .iter()
+            .filter_map(|message| message.parent)
+            .collect();
+        let ends = self.messages.iter().rev();
+        let ends = ends.filter(|message| !followed.contains(&message.id));
+        ends.map(|end| self.path_to(end)).collect()
+    }
+
+    fn path_to<'a>(&'a self, end: &'a StoredMessage) -> Vec<&'a StoredMessage> {
         let by_id: BTreeMap<MessageId, &StoredMessage> = self
             .messages
             .iter()
@@ -117,7 +141,7 @@ impl Thread {
             .collect();
         let mut path = Vec::new();
         let mut seen = HashSet::new();
-        let mut next = self.messages.last();
+        let mut next = Some(end);
         while let Some(message) = next {
             // Merged data of a faulty device could be a circle.
             if !seen.insert(message.id) {
@@ -228,6 +252,13 @@ impl ChatDocument {
         Ok(id)
     }
 
+    fn author_of(&self, message: &str) -> Option<DeviceId> {
+        match self.doc.get(&self.messages, message) {
+            Ok(Some((_, ObjId::Id(_, actor, _)))) => device_of(&actor),
+            _ => None,
+        }
+    }
+
     /// All messages, oldest first. One that another version wrote in another form is left out.
     pub(crate) fn messages(&self) -> Result<Vec<StoredMessage>, LoadError> {
         let Value::Map(map) = ReadDoc::hydrate(&self.doc, &self.messages, None)? else {
@@ -239,7 +270,12 @@ impl ChatDocument {
                 let Value::Map(record) = &entry.value else {
                     return None;
                 };
-                Some(stored(id.parse().ok()?, values::from_map(record).ok()?))
+                let author = self.author_of(id);
+                Some(stored(
+                    id.parse().ok()?,
+                    values::from_map(record).ok()?,
+                    author,
+                ))
             })
             .collect();
         messages.sort_by_key(|message| (message.order, message.id));
@@ -247,7 +283,7 @@ impl ChatDocument {
     }
 }
 
-fn stored(id: MessageId, record: Record) -> StoredMessage {
+fn stored(id: MessageId, record: Record, author: Option<DeviceId>) -> StoredMessage {
     StoredMessage {
         id,
         parent: record.parent,
@@ -257,6 +293,7 @@ fn stored(id: MessageId, record: Record) -> StoredMessage {
         model: record.model,
         created_at_ms: record.created_at_ms,
         order: record.order,
+        author,
     }
 }
 
@@ -303,6 +340,10 @@ mod tests {
             texts(&thread.path_to_latest()),
             ["question", "there", "there again"]
         );
+        let branches = thread.branches();
+        assert_eq!(branches.len(), 2);
+        assert_eq!(branches[0], thread.path_to_latest());
+        assert_eq!(texts(&branches[1]), ["question", "here"]);
     }
 
     #[test]
@@ -351,6 +392,7 @@ mod tests {
                     model: None,
                     created_at_ms: 0,
                 },
+                None,
             )
         };
         let thread = Thread {

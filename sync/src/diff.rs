@@ -3,7 +3,7 @@
 //! Pure. Common beginnings and ends are cut off first, then lines that occur once in both texts hold the rest
 //! together (patience diff), then the same with words, and only what is left and small is compared
 //! exactly. The edits are correct for every pair of texts and small for the usual ones, not always minimal.
-//! Start at [`edits`].
+//! Start at [`edits`] for storing and at [`line_edits`] for showing.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -32,6 +32,55 @@ pub(crate) fn edits(old: &str, new: &str) -> Vec<Edit> {
     }
     .by_tokens(whole, Level::Lines);
     found
+}
+
+/// The whole lines that differ between two texts, given as their lines: ranges of line numbers, in rising order.
+pub(crate) fn line_edits(old: &[&str], new: &[&str]) -> Vec<Edit> {
+    let mut found = Vec::new();
+    let whole = Edit {
+        old: 0..old.len(),
+        new: 0..new.len(),
+    };
+    by_lines(old, new, whole, &mut found);
+    found
+}
+
+fn by_lines(old: &[&str], new: &[&str], mut part: Edit, found: &mut Vec<Edit>) {
+    while !part.old.is_empty() && !part.new.is_empty() && old[part.old.start] == new[part.new.start]
+    {
+        part.old.start += 1;
+        part.new.start += 1;
+    }
+    while !part.old.is_empty()
+        && !part.new.is_empty()
+        && old[part.old.end - 1] == new[part.new.end - 1]
+    {
+        part.old.end -= 1;
+        part.new.end -= 1;
+    }
+    let (left, right) = (&old[part.old.clone()], &new[part.new.clone()]);
+    let mut anchors = common_once(left, right);
+    if anchors.is_empty() && left.len() * right.len() <= MAX_TABLE_CELLS {
+        anchors = longest_common(left, right);
+    }
+    if anchors.is_empty() {
+        if !part.old.is_empty() || !part.new.is_empty() {
+            found.push(part);
+        }
+        return;
+    }
+    let (mut from_old, mut from_new) = (part.old.start, part.new.start);
+    let equal = anchors
+        .iter()
+        .map(|(at_old, at_new)| (part.old.start + at_old, part.new.start + at_new));
+    for (at_old, at_new) in equal.chain([(part.old.end, part.new.end)]) {
+        let gap = Edit {
+            old: from_old..at_old,
+            new: from_new..at_new,
+        };
+        by_lines(old, new, gap, found);
+        (from_old, from_new) = (at_old + 1, at_new + 1);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -300,6 +349,42 @@ mod tests {
         );
         // é and è share their first byte.
         assert_eq!(touched("café", "cafè"), [pair("é", "è")]);
+    }
+
+    fn lines(old: &str, new: &str) -> Vec<(Vec<usize>, Vec<usize>)> {
+        let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
+        let edits = line_edits(&old, &new);
+        edits
+            .into_iter()
+            .map(|edit| (edit.old.collect(), edit.new.collect()))
+            .collect()
+    }
+
+    #[test]
+    fn lines_that_differ_are_named_whole() {
+        assert_eq!(lines("a\nb\nc", "a\nb\nc"), []);
+        assert_eq!(lines("", "a"), [(vec![], vec![0])]);
+        assert_eq!(
+            lines("a\nb b\nc\nd", "a\nb B\nc\nd\ne"),
+            [(vec![1], vec![1]), (vec![], vec![4])]
+        );
+        // Lines that occur several times hold a small text together as well.
+        assert_eq!(lines("x\nx\ny\ny", "x\ny\ny"), [(vec![1], vec![])]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_not_named_is_equal(old in "[ab\n]{0,40}", new in "[ab\n]{0,40}") {
+            let (old, new): (Vec<_>, Vec<_>) = (old.lines().collect(), new.lines().collect());
+            let (mut at, mut rebuilt) = (0, Vec::new());
+            for edit in line_edits(&old, &new) {
+                rebuilt.extend_from_slice(&old[at..edit.old.start]);
+                rebuilt.extend_from_slice(&new[edit.new]);
+                at = edit.old.end;
+            }
+            rebuilt.extend_from_slice(&old[at..]);
+            prop_assert_eq!(rebuilt, new);
+        }
     }
 
     #[test]

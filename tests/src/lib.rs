@@ -12,6 +12,7 @@ pub mod dependencies;
 pub mod eval;
 pub mod in_process;
 pub mod laptop;
+pub mod pairing;
 pub mod repository;
 pub mod source;
 pub mod window;

@@ -547,6 +547,7 @@ fn two_windows_share_a_workspace_through_an_edge_node() {
     mask(&mut desk, " used");
     mask(&mut desk, " written");
     mask(&mut desk, "Synced");
+    mask(&mut desk, "Nothing since");
     desk.harness.snapshot("laptops_request");
     desk.click("They match: add");
     wait_both([&mut desk, &mut travel], "the documents", |desk, travel| {
@@ -579,6 +580,7 @@ fn two_windows_share_a_workspace_through_an_edge_node() {
         "heard",
         "Connections made",
         " written",
+        "Nothing since",
     ];
     for label in hidden {
         mask(&mut desk, label);

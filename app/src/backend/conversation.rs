@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use satchel_sync::chat::{Role, Thread, ThreadId};
+use satchel_sync::chat::{Role, StoredMessage, Thread, ThreadId};
 
 use super::{Shared, words};
 use crate::message::{
-    Failure, FailureKind, MessageReport, StoredCitation, ThreadReport, ThreadSummary,
+    Authors, BranchSummary, Failure, FailureKind, MessageReport, StoredCitation, ThreadReport,
+    ThreadSummary,
 };
 
 /// Longest title of a chat: a line in a list.
@@ -112,12 +113,17 @@ pub async fn list(shared: &Arc<Shared>) -> Result<Vec<ThreadSummary>, Failure> {
     Ok(threads)
 }
 
-/// One chat, its newest branch, with citations looked up in the documents as they are now.
+/// One branch of a chat, the newest one by default, with citations looked up in the documents as they are now.
 ///
 /// # Errors
-/// When there is no such chat.
-pub async fn show(shared: &Arc<Shared>, thread: &str) -> Result<ThreadReport, Failure> {
+/// When there is no such chat, or no such branch.
+pub async fn show(
+    shared: &Arc<Shared>,
+    thread: &str,
+    branch: Option<usize>,
+) -> Result<ThreadReport, Failure> {
     let name = thread.to_owned();
+    let authors = super::sync::authors(shared);
     shared
         .with_workspace(move |workspace| {
             let id = find(workspace, &name)?;
@@ -125,24 +131,59 @@ pub async fn show(shared: &Arc<Shared>, thread: &str) -> Result<ThreadReport, Fa
                 return Err(unknown(&name));
             };
             let thread = workspace.thread(id)?;
-            let messages = thread
-                .path_to_latest()
-                .into_iter()
-                .map(|message| MessageReport {
-                    role: role_word(message.role).to_owned(),
-                    text: message.text.clone(),
-                    citations: message
-                        .citations
-                        .iter()
-                        .map(|citation| stored(workspace, citation))
-                        .collect(),
-                });
+            let branches = thread.branches();
+            let shown = match branch {
+                None => thread.path_to_latest(),
+                Some(number) => number
+                    .checked_sub(1)
+                    .and_then(|index| branches.get(index).cloned())
+                    .ok_or_else(|| no_branch(number, branches.len()))?,
+            };
+            let messages = shown.into_iter().map(|message| MessageReport {
+                role: role_word(message.role).to_owned(),
+                text: message.text.clone(),
+                citations: message
+                    .citations
+                    .iter()
+                    .map(|citation| stored(workspace, citation))
+                    .collect(),
+                author: authors.of(message.author),
+            });
             Ok(ThreadReport {
                 thread: summary(&entry),
                 messages: messages.collect(),
+                branch: branch.unwrap_or(1),
+                branches: branches
+                    .iter()
+                    .filter_map(|branch| branch_summary(branch, &authors))
+                    .collect(),
             })
         })
         .await
+}
+
+fn branch_summary(branch: &[&StoredMessage], authors: &Authors) -> Option<BranchSummary> {
+    let last = branch.last()?;
+    let question = branch
+        .iter()
+        .rev()
+        .find(|message| message.role == Role::User);
+    Some(BranchSummary {
+        author: authors.of(last.author),
+        at_ms: last.created_at_ms,
+        messages: branch.len(),
+        question: question.map_or_else(String::new, |message| {
+            message.text.chars().take(MAX_TITLE_CHARS).collect()
+        }),
+    })
+}
+
+fn no_branch(number: usize, count: usize) -> Failure {
+    Failure::new(
+        FailureKind::NotFound,
+        format!("there is no branch {number}: the chat has {count}"),
+    )
+    .with_hint("`satchel chat --show CHAT` lists them.")
 }
 
 /// Gives a chat another title.

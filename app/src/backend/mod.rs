@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use satchel_sync::Workspace;
+use satchel_sync::workspace::MeetingCache;
 use satchel_vector::VectorStore;
 use tokio::sync::watch;
 
@@ -17,6 +18,7 @@ pub mod conversation;
 pub mod doctor;
 pub mod documents;
 pub mod failure;
+pub mod history;
 pub mod indexing;
 pub mod ingest;
 pub mod jobs;
@@ -75,6 +77,8 @@ pub struct Shared {
     pub parse: ParsePool,
     /// Keeps the workspace equal with other laptops.
     pub sync: SyncHost,
+    /// Where edits of two laptops met, of documents that have not changed since.
+    pub meetings: std::sync::Mutex<MeetingCache>,
     /// Words for the user from opening: recovered data, a rebuilt index, a plain key file.
     pub opening_notices: Vec<String>,
 }
@@ -166,6 +170,7 @@ impl Backend {
             models,
             parse,
             sync,
+            meetings: std::sync::Mutex::default(),
             opening_notices: notices,
         };
         let shared = Arc::new(shared);
@@ -278,9 +283,12 @@ async fn carry_out(
         Command::Read { reference } => documents::read(shared, &reference)
             .await
             .map(Reply::Document),
+        Command::History(command) => history::carry_out(shared, command, emitter).await,
         Command::ImportSample => sample::import(shared, emitter).await.map(Reply::Imported),
         Command::Threads => conversation::list(shared).await.map(Reply::Threads),
-        Command::Thread { thread } => conversation::show(shared, &thread).await.map(Reply::Thread),
+        Command::Thread { thread, branch } => conversation::show(shared, &thread, branch)
+            .await
+            .map(Reply::Thread),
         Command::RenameThread { thread, title } => conversation::rename(shared, thread, &title)
             .await
             .map(Reply::Done),

@@ -57,8 +57,17 @@ pub fn resolve_document(workspace: &Workspace, name: &str) -> Result<DocumentEnt
         .iter()
         .filter(|entry| name.len() >= 4 && entry.id.to_string().starts_with(name))
         .collect();
-    match fitting.as_slice() {
+    let by_name: Vec<&DocumentEntry> = documents
+        .iter()
+        .filter(|entry| fitting.is_empty() && is_called(entry, name))
+        .collect();
+    match [fitting, by_name].concat().as_slice() {
         [one] => Ok((*one).clone()),
+        [_, ..] if name.chars().any(|c| !c.is_ascii_hexdigit()) => Err(Failure::new(
+            FailureKind::Usage,
+            format!("several documents are called {name}"),
+        )
+        .with_hint("`satchel documents` lists ids and paths.")),
         [] => Err(Failure::new(
             FailureKind::NotFound,
             format!("there is no document {name}"),
@@ -70,6 +79,15 @@ pub fn resolve_document(workspace: &Workspace, name: &str) -> Result<DocumentEnt
         )
         .with_hint("Give more digits.")),
     }
+}
+
+/// Whether a document has this title, or its file this name: the path of another laptop is none here.
+fn is_called(entry: &DocumentEntry, name: &str) -> bool {
+    let file = entry
+        .path
+        .as_deref()
+        .and_then(|path| path.rsplit('/').next());
+    !name.is_empty() && (entry.title == name || file == Some(name))
 }
 
 /// An id from its 32 digits.

@@ -4,6 +4,7 @@
 //! [`host::SyncHost`], which runs the engine, and at [`carry_out`].
 
 mod arrivals;
+mod conflicts;
 mod devices;
 pub mod host;
 mod now;
@@ -20,7 +21,10 @@ use satchel_sync::share::{self, NodeLink};
 
 use super::jobs::Emitter;
 use super::{Shared, failure};
-use crate::message::{Command, Event, Failure, FailureKind, Reply, Role, SyncCommand, SyncState};
+use crate::message::{
+    Authors, Command, Event, Failure, FailureKind, HistoryCommand, Reply, Role, SyncCommand,
+    SyncState,
+};
 
 /// How often at most a watcher hears of a change.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
@@ -37,6 +41,7 @@ pub async fn carry_out(
     let report = || async { Ok(Reply::Sync(Box::new(shared.sync.fresh().await))) };
     match command {
         SyncCommand::Status => report().await,
+        SyncCommand::Conflicts => conflicts::report(shared).await.map(Reply::Conflicts),
         SyncCommand::Watch => watch(shared, emitter).await,
         SyncCommand::Share {
             link,
@@ -86,7 +91,10 @@ pub async fn carry_out(
 pub fn check_may_write(shared: &Shared, command: &Command) -> Result<(), Failure> {
     let writes = matches!(
         command,
-        Command::Import { .. } | Command::ImportSample | Command::RemoveDocuments { .. }
+        Command::Import { .. }
+            | Command::ImportSample
+            | Command::RemoveDocuments { .. }
+            | Command::History(HistoryCommand::Restore { .. })
     );
     let reports = shared.sync.reports();
     let role = reports
@@ -102,6 +110,19 @@ pub fn check_may_write(shared: &Shared, command: &Command) -> Result<(), Failure
         .with_hint("An owner can make it a writer: `satchel workspace role DEVICE writer`. Or import into a workspace of your own."));
     }
     Ok(())
+}
+
+/// The laptops, to say who wrote something.
+pub fn authors(shared: &Shared) -> Authors {
+    let reports = shared.sync.reports();
+    let report = reports.borrow();
+    Authors {
+        devices: report
+            .status
+            .as_ref()
+            .map_or_else(Vec::new, |status| status.devices.clone()),
+        alone: shared.workspace.device().is_none(),
+    }
 }
 
 async fn found(

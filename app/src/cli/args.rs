@@ -102,6 +102,9 @@ pub(crate) enum CliCommand {
         /// Print a chat
         #[arg(long, value_name = "CHAT", conflicts_with = "chat")]
         show: Option<String>,
+        /// Print this branch of it: 1 is the newest one. Two laptops that go on from one message make two branches
+        #[arg(long, value_name = "N", requires = "show")]
+        branch: Option<usize>,
         /// Remove a chat for good
         #[arg(long, value_name = "CHAT", conflicts_with_all = ["chat", "list", "show"])]
         remove: Option<String>,
@@ -121,7 +124,11 @@ pub(crate) enum CliCommand {
         #[arg(long, value_enum, default_value_t = Mode::Hybrid)]
         mode: Mode,
     },
-    /// List or remove documents
+    /// List or remove documents; list, compare and bring back earlier versions
+    #[command(
+        after_help = "A NAME is an id, the first digits of one, a path, or a title that only one document has.\n\
+        A VERSION is a number, or the eight digits beside it, which stay when older versions arrive from another laptop."
+    )]
     Documents {
         /// What to do with them; without it they are listed
         #[command(subcommand)]
@@ -214,6 +221,32 @@ pub(crate) enum CliCommand {
 pub(crate) enum DocumentsAction {
     /// List them
     List,
+    /// List the versions of a document, with author and time, newest first
+    History {
+        /// Which document
+        name: String,
+        /// Versions at most; 0 lists all
+        #[arg(long, short = 'n', default_value_t = 30)]
+        limit: usize,
+    },
+    /// Show how two versions of a document differ
+    Diff {
+        /// Which document
+        name: String,
+        /// The older version; the one before, if left out
+        #[arg(long, value_name = "VERSION")]
+        from: Option<String>,
+        /// The newer version; the present one, if left out
+        #[arg(long, value_name = "VERSION")]
+        to: Option<String>,
+    },
+    /// Bring a version back, as a new version: nothing is lost. The file on disk stays as it is
+    Restore {
+        /// Which document
+        name: String,
+        /// Which version
+        version: String,
+    },
     /// Remove documents from the workspace; the files they came from stay
     Remove {
         /// Ids, first digits of ids, or paths

@@ -26,7 +26,7 @@ use crate::backend::unlock::{NewKey, Unlock};
 use crate::backend::workspaces::WorkspaceChoice;
 use crate::backend::{failure, jobs, runtime};
 use crate::config::{DataDirs, Settings};
-use crate::message::{Command, Event, Failure, FailureKind, Reply, SyncCommand};
+use crate::message::{Command, Event, Failure, FailureKind, HistoryCommand, Reply, SyncCommand};
 use args::{
     Cli, CliCommand, DevicesAction, DocumentsAction, Global, ModelsAction, WorkerKind,
     WorkspaceAction,
@@ -180,8 +180,10 @@ async fn carry_out(
     let command = match command {
         CliCommand::Chat { list: true, .. } => Command::Threads,
         CliCommand::Chat {
-            show: Some(thread), ..
-        } => Command::Thread { thread },
+            show: Some(thread),
+            branch,
+            ..
+        } => Command::Thread { thread, branch },
         CliCommand::Chat {
             remove: Some(thread),
             ..
@@ -235,7 +237,12 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
         CliCommand::Documents {
             action: Some(DocumentsAction::Remove { documents }),
         } => Command::RemoveDocuments { documents },
-        CliCommand::Documents { .. } => Command::Documents,
+        CliCommand::Documents {
+            action: None | Some(DocumentsAction::List),
+        } => Command::Documents,
+        CliCommand::Documents {
+            action: Some(action),
+        } => Command::History(history(action)),
         CliCommand::Show {
             reference,
             whole: true,
@@ -271,6 +278,27 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
         | CliCommand::Completions { .. }
         | CliCommand::Worker { .. } => unreachable!("handled before the backend is reached"),
     })
+}
+
+fn history(action: DocumentsAction) -> HistoryCommand {
+    match action {
+        DocumentsAction::History { name, limit } => HistoryCommand::Versions {
+            document: name,
+            limit,
+        },
+        DocumentsAction::Diff { name, from, to } => HistoryCommand::Difference {
+            document: name,
+            from,
+            to,
+        },
+        DocumentsAction::Restore { name, version } => HistoryCommand::Restore {
+            document: name,
+            version,
+        },
+        DocumentsAction::List | DocumentsAction::Remove { .. } => {
+            unreachable!("they are about no version")
+        }
+    }
 }
 
 /// Sends a command, shows its progress, and returns its reply. Ctrl-C cancels it.

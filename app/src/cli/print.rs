@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
+mod history;
 mod lists;
 mod sync;
 
@@ -128,6 +129,9 @@ impl Printer {
             Reply::Documents(documents) => self.documents(documents),
             Reply::Passage(passage) => self.passage(passage),
             Reply::Document(document) => self.line(&clean(&document.text)),
+            Reply::History(report) => self.history(report),
+            Reply::Difference(report) => self.difference(report),
+            Reply::Conflicts(report) => self.conflicts(report),
             Reply::Settings(report) => self.settings(report),
             Reply::Threads(threads) => self.threads(threads),
             Reply::Thread(thread) => self.thread(thread),
@@ -150,6 +154,9 @@ impl Printer {
             Reply::Documents(value) => write_json(value),
             Reply::Passage(value) => write_json(value),
             Reply::Document(value) => write_json(value),
+            Reply::History(value) => write_json(value),
+            Reply::Difference(value) => write_json(value),
+            Reply::Conflicts(value) => write_json(value),
             Reply::Settings(value) => write_json(value),
             Reply::Threads(value) => write_json(value),
             Reply::Thread(value) => write_json(value),
@@ -331,6 +338,20 @@ impl Printer {
             format!("\u{1b}[1m{text}\u{1b}[22m")
         } else {
             text.to_owned()
+        }
+    }
+
+    /// Green for what came, red for what went; the sign before it says the same.
+    fn signed(&self, sign: char, text: &str) -> String {
+        let colour = match sign {
+            '+' => 32,
+            '-' => 31,
+            _ => 0,
+        };
+        if self.colour && colour > 0 {
+            format!("\u{1b}[{colour}m{sign}{text}\u{1b}[39m")
+        } else {
+            format!("{sign}{text}")
         }
     }
 

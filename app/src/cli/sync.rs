@@ -36,7 +36,7 @@ pub(crate) async fn run(
             user,
             label,
         },
-        SyncAction::Status => SyncCommand::Status,
+        SyncAction::Status => return status(connection, printer).await,
         SyncAction::Now { timeout } => SyncCommand::Now {
             timeout_ms: u64::from(timeout) * 1000,
         },
@@ -50,6 +50,16 @@ pub(crate) async fn run(
         }
     };
     printer.reply(&perform(connection, Command::Sync(command), printer).await?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How it stands, and what was changed on two laptops at once.
+async fn status(connection: &Connection, printer: &Printer) -> Result<ExitCode, Failure> {
+    let report = perform(connection, Command::Sync(SyncCommand::Status), printer).await?;
+    let conflicts = perform(connection, Command::Sync(SyncCommand::Conflicts), printer).await?;
+    if let (Reply::Sync(report), Reply::Conflicts(conflicts)) = (report, conflicts) {
+        printer.sync_status(&report, &conflicts);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -92,6 +92,9 @@ pub enum SyncCommand {
         /// How long to try, in milliseconds.
         timeout_ms: u64,
     },
+    /// What was changed on two laptops at once in the last 30 days, and what became of it. Answered by
+    /// [`Reply::Conflicts`](super::Reply::Conflicts).
+    Conflicts,
     /// The user has read the warnings. Answered by [`Reply::Sync`](super::Reply::Sync).
     ForgetWarnings,
 }

@@ -309,6 +309,8 @@ mod tests {
             ThreadReport {
                 thread: summary,
                 messages: Vec::new(),
+                branch: 1,
+                branches: Vec::new(),
             },
         );
         assert!(state.ask("What colour?").is_some());
@@ -320,6 +322,7 @@ mod tests {
             role: role.into(),
             text: text.into(),
             citations: Vec::new(),
+            author: crate::message::Authors::default().of(None),
         };
         let summary = ThreadSummary {
             id: "1".into(),
@@ -336,6 +339,8 @@ mod tests {
                     message("assistant", "b"),
                     message("user", "c?"),
                 ],
+                branch: 1,
+                branches: Vec::new(),
             },
         );
         assert_eq!(chat.turns.len(), 2);

@@ -8,16 +8,18 @@ use std::collections::BTreeMap;
 
 pub mod chat;
 pub mod library;
+pub mod reader;
 pub mod saved;
 pub mod sync;
 
 use crate::message::{
-    Command, DocumentText, Event, Failure, FailureKind, Finding, ModelSummary, Progress, Reply,
-    SearchMode, SearchReport, SettingsReport, Stage, StatusReport, SyncCommand, ThreadSummary,
+    Command, Event, Failure, FailureKind, Finding, ModelSummary, Progress, Reply, SearchMode,
+    SearchReport, SettingsReport, Stage, StatusReport, SyncCommand, ThreadSummary,
     WorkspaceCommand, WorkspaceSummary,
 };
 use chat::Chat;
 use library::Library;
+pub use reader::{Past, Reader};
 use sync::Sync;
 
 /// One command that was sent.
@@ -35,6 +37,12 @@ pub enum Purpose {
     Search,
     /// A document is opened.
     Read,
+    /// The open document is read again: another laptop has changed it.
+    Reread,
+    /// Versions of the open document are listed or compared.
+    Past,
+    /// A version is brought back.
+    Restore,
     /// A chat is opened.
     Thread,
     /// A model file is imported or removed.
@@ -135,26 +143,6 @@ pub struct Search {
     /// Why it failed.
     pub failure: Option<Failure>,
     running: Option<JobId>,
-}
-
-/// The open document.
-#[derive(Debug, Default)]
-pub struct Reader {
-    /// Its text, once read.
-    pub document: Option<DocumentText>,
-    /// Why it cannot be shown.
-    pub failure: Option<Failure>,
-    /// Grows with each place opened, so that the view scrolls once for each.
-    pub visit: u64,
-    running: Option<JobId>,
-}
-
-impl Reader {
-    /// Whether what was opened last has come.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.running.is_none()
-    }
 }
 
 /// What is shown while the window is open; nothing of it is saved.
@@ -307,24 +295,13 @@ impl SessionState {
         (replaced, Some((job, command)))
     }
 
-    /// Opens a document at a place.
-    pub fn read(&mut self, reference: &str) -> (JobId, Command) {
-        let job = self.begin(Purpose::Read, "Opening the document");
-        self.visits += 1;
-        let visit = self.visits;
-        let reader = self.reader.get_or_insert_default();
-        reader.visit = visit;
-        reader.running = Some(job);
-        let reference = reference.to_owned();
-        (job, Command::Read { reference })
-    }
-
     /// Opens a chat.
     pub fn open_thread(&mut self, thread: &ThreadSummary) -> (JobId, Command) {
         let job = self.begin(Purpose::Thread, "Opening the chat");
         self.chat = Chat::opening(job, thread);
         let thread = thread.id.clone();
-        (job, Command::Thread { thread })
+        let branch = None;
+        (job, Command::Thread { thread, branch })
     }
 
     /// Takes in an event of a job; an event of a job that was replaced changes nothing.
@@ -376,7 +353,13 @@ impl SessionState {
                 self.sync.report = Some(*report);
                 Vec::new()
             }
-            event @ Event::Arrived { .. } => sync::wishes(&event, self.chat.thread.as_ref()),
+            event @ Event::Arrived { .. } => {
+                let mut wishes = sync::wishes(&event, self.chat.thread.as_ref());
+                if matches!(event, Event::Arrived { documents: 1.., .. }) {
+                    wishes.extend(self.reread());
+                }
+                wishes
+            }
             Event::Reply(reply) => {
                 self.jobs.remove(&id);
                 self.finish(id, purpose, *reply)
@@ -434,7 +417,10 @@ impl SessionState {
                     self.search.report = Some(report);
                 }
             }
-            Reply::Document(document) => self.opened_document(id, document),
+            Reply::Document(document) => return self.opened_document(id, purpose, document),
+            Reply::History(report) => return self.listed_versions(report),
+            Reply::Difference(report) => self.compared(report),
+            Reply::Conflicts(report) => self.sync.conflicts = Some(report),
             Reply::Imported(report) => {
                 let problem = !report.failed.is_empty();
                 let left_out = report
@@ -451,7 +437,7 @@ impl SessionState {
                 if purpose != Purpose::Refresh {
                     self.say(text, false);
                 }
-                return [
+                let mut wishes: Vec<Wish> = [
                     Command::Documents,
                     Command::Status,
                     Command::Threads,
@@ -460,6 +446,10 @@ impl SessionState {
                 ]
                 .map(Wish::refresh)
                 .into();
+                if purpose == Purpose::Restore {
+                    wishes.extend(self.reread());
+                }
+                return wishes;
             }
             Reply::Sync(report) => {
                 if purpose == Purpose::Share {
@@ -496,14 +486,8 @@ impl SessionState {
             Purpose::Share | Purpose::Join | Purpose::LetIn => self.sync.failed(id, &failure),
             Purpose::Watch | Purpose::Exchange if failure.kind == FailureKind::Cancelled => {}
             Purpose::Thread => self.chat.failed(id, failure),
-            Purpose::Read => {
-                if let Some(reader) = &mut self.reader
-                    && reader.running == Some(id)
-                {
-                    reader.running = None;
-                    reader.document = None;
-                    reader.failure = Some(failure);
-                }
+            Purpose::Read | Purpose::Reread | Purpose::Past => {
+                self.document_failed(id, purpose, failure);
             }
             Purpose::Import => {
                 self.say_failure(&failure);
@@ -515,16 +499,6 @@ impl SessionState {
             _ => self.say_failure(&failure),
         }
         Vec::new()
-    }
-
-    fn opened_document(&mut self, id: JobId, document: DocumentText) {
-        if let Some(reader) = &mut self.reader
-            && reader.running == Some(id)
-        {
-            reader.running = None;
-            reader.failure = None;
-            reader.document = Some(document);
-        }
     }
 
     /// Shows a failure as a notice.

@@ -4,8 +4,8 @@
 
 use super::{JobId, Purpose, SessionState, Wish, words};
 use crate::message::{
-    Command, DeviceStatus, EdgePhase, Event, Failure, FailureKind, PairingEvent, Picture, Progress,
-    Role, SyncCommand, SyncReport, SyncState, WorkspaceCommand,
+    Command, ConflictReport, DeviceStatus, EdgePhase, Event, Failure, FailureKind, PairingEvent,
+    Picture, Progress, Role, SyncCommand, SyncReport, SyncState, WorkspaceCommand,
 };
 
 /// The other laptops, as far as they are known.
@@ -21,6 +21,8 @@ pub struct Sync {
     pub failure: Option<String>,
     /// Why the other laptop was not let in.
     pub not_let_in: Option<String>,
+    /// What was changed on two laptops at once, once known.
+    pub conflicts: Option<ConflictReport>,
 }
 
 /// How far this laptop is with becoming a member.
@@ -217,7 +219,13 @@ pub(super) fn wishes(event: &Event, open_chat: Option<&String>) -> Vec<Wish> {
     if *chats > 0 {
         commands.push(Command::Threads);
         let thread = open_chat.cloned();
-        commands.extend(thread.map(|thread| Command::Thread { thread }));
+        commands.extend(thread.map(|thread| Command::Thread {
+            thread,
+            branch: None,
+        }));
+    }
+    if !commands.is_empty() {
+        commands.push(Command::Sync(SyncCommand::Conflicts));
     }
     commands.into_iter().map(Wish::refresh).collect()
 }
@@ -436,12 +444,12 @@ mod tests {
             documents: 2,
             chats: 0,
         };
-        assert_eq!(state.apply(watch, arrived).len(), 3);
+        assert_eq!(state.apply(watch, arrived).len(), 4);
         let arrived = Event::Arrived {
             documents: 0,
             chats: 1,
         };
-        assert_eq!(state.apply(watch, arrived).len(), 1);
+        assert_eq!(state.apply(watch, arrived).len(), 2);
         assert!(!state.is_working(), "a watch is no work");
         assert!(state.jobs.contains_key(&watch));
     }

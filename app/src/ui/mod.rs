@@ -13,13 +13,16 @@ use satchel_sync::keys::Passphrase;
 use tokio::runtime::Runtime;
 
 mod chat_ui;
+mod conflicts_ui;
 mod document_ui;
 mod fields;
 mod frame_work;
+mod history_ui;
 mod library_ui;
 mod link;
 mod markdown;
 mod model_ui;
+mod moved;
 mod pairing_ui;
 mod pieces;
 mod search_ui;
@@ -35,7 +38,7 @@ use crate::backend::connect::Connection;
 use crate::backend::unlock::Unlock;
 use crate::backend::workspaces::WorkspaceChoice;
 use crate::config::{DataDirs, Settings};
-use crate::message::{Command, Failure, FailureKind};
+use crate::message::{Command, Failure, FailureKind, SyncCommand};
 use crate::state::saved::AppState;
 use crate::state::{JobId, Opening, Purpose, SessionState, Wish};
 pub use frame_work::FrameWork;
@@ -161,6 +164,8 @@ struct View {
     sync: sync_ui::Draft,
     /// What is about to be removed, until it is confirmed.
     removing: Option<Removal>,
+    /// The version that is about to be brought back, until it is confirmed.
+    restoring: Option<history_ui::Restoring>,
     /// What is about to get a name.
     naming: Option<Naming>,
 }
@@ -388,6 +393,10 @@ impl Window {
 
     fn show(&mut self, screen: Screen) {
         self.view.screen = screen;
+        if screen == Screen::Sync && matches!(self.state.opening, Opening::Done) {
+            let command = Command::Sync(SyncCommand::Conflicts);
+            self.send(Purpose::Refresh, "", command);
+        }
         self.view.focus = match screen {
             Screen::Chat => Some(Field::Question),
             Screen::Search => Some(Field::Search),

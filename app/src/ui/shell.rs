@@ -6,8 +6,8 @@
 use eframe::egui::{self, Key, KeyboardShortcut, Modifiers, RichText};
 
 use super::{
-    Field, Naming, Pick, Removal, Screen, Window, chat_ui, document_ui, library_ui, model_ui,
-    search_ui, settings_ui, sync_ui, theme, unlock_ui, workspace_ui,
+    Field, Naming, Pick, Removal, Screen, Window, chat_ui, document_ui, history_ui, library_ui,
+    model_ui, search_ui, settings_ui, sync_ui, theme, unlock_ui, workspace_ui,
 };
 use crate::message::{Command, Progress, Stage};
 use crate::state::saved::ZOOM;
@@ -108,7 +108,10 @@ fn remember_zoom(window: &mut Window, ui: &egui::Ui) {
 
 /// One step back: what is asked, then the open document, then the answer that is being written.
 fn escape(window: &mut Window) {
-    if window.view.removing.take().is_some() || window.view.naming.take().is_some() {
+    let asked = window.view.removing.take().is_some()
+        || window.view.naming.take().is_some()
+        || window.view.restoring.take().is_some();
+    if asked {
         return;
     }
     if window.state.reader.take().is_some() {
@@ -239,7 +242,10 @@ fn work_ui(window: &mut Window, ui: &mut egui::Ui) {
         |status| status.coverage.in_stock(),
     );
     ui.allocate_ui_with_layout(
-        egui::vec2(ui.available_width(), ui.text_style_height(&egui::TextStyle::Small)),
+        egui::vec2(
+            ui.available_width(),
+            ui.text_style_height(&egui::TextStyle::Small),
+        ),
         egui::Layout::right_to_left(egui::Align::Center),
         |ui| {
             if let Some(report) = &window.state.sync.report
@@ -333,6 +339,7 @@ fn removal_ui(window: &mut Window, ui: &mut egui::Ui) {
             window.send(Purpose::Change, "Removing", removal.command);
         }
     }
+    history_ui::restoring_ui(window, ui);
     workspace_ui::naming_ui(window, ui);
 }
 

@@ -7,13 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use eframe::egui::{self, RichText};
 
 use super::chat_ui::column;
+use super::conflicts_ui::conflicts_ui;
 use super::pairing_ui::{joining_ui, letting_in_ui, role_ui, role_word};
 use super::{Naming, Removal, Screen, Window, fields, theme};
 use crate::message::{
     Command, DeviceStatus, EdgePhase, EdgeStatus, Role, SyncCommand, SyncReport, SyncState,
 };
 use crate::state::sync;
-use crate::state::{Opening, Purpose};
+use crate::state::{Opening, Purpose, Reader};
 use crate::units::size;
 
 /// Words like “2 min ago” are brought up to date this often, in a shared workspace.
@@ -76,6 +77,8 @@ pub(super) enum Wanted {
     Exchange,
     ForgetWarnings,
     Settings,
+    /// Look at the versions of a document.
+    Versions(String),
 }
 
 /// Draws the laptops of the workspace.
@@ -163,6 +166,14 @@ fn carry_out(window: &mut Window, wanted: Wanted) {
             window.send(Purpose::Exchange, "", command);
         }
         Wanted::Settings => window.show(Screen::Settings),
+        Wanted::Versions(document) => {
+            window.read(&document);
+            let hidden = |reader: &Reader| reader.past.is_none();
+            if window.state.reader.as_ref().is_some_and(hidden) {
+                let wishes = window.state.toggle_past();
+                window.wish(wishes);
+            }
+        }
     }
 }
 
@@ -202,6 +213,9 @@ fn page_ui(window: &mut Window, ui: &mut egui::Ui) -> Option<Wanted> {
             }
             heading(ui, "What waits");
             waiting_ui(report, ui);
+            heading(ui, "Changed on two laptops at once");
+            let one = conflicts_ui(sync.conflicts.as_ref(), ui);
+            wanted = wanted.or(one.map(Wanted::Versions));
             connections_ui(report, ui);
         }
         ui.add_space(theme::GAP / 2.0);

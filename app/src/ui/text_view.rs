@@ -3,11 +3,13 @@
 //! Only what is visible is laid out; what scrolled by is remembered by its height. Opens nothing: see
 //! [`super::markdown`]. Start at [`TextView::show`].
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use eframe::egui::{self, FontSelection, RichText, text::LayoutJob};
 
 use super::markdown::{self, Block, BlockKind, Look, Span};
+use super::moved::Moved;
 use super::pieces::{self, Piece};
 use super::theme::{self, Palette};
 
@@ -36,6 +38,11 @@ pub(super) struct TextView {
     width: f32,
     goal: Option<Range<usize>>,
     settling: u8,
+    /// How far the text was scrolled when it was drawn last, and the space between two pieces.
+    top: f32,
+    gap: f32,
+    /// What is to stay where it is on the screen: where it begins in the text, and how far above it the view began.
+    anchor: Option<(usize, f32)>,
 }
 
 #[derive(Debug)]
@@ -57,6 +64,9 @@ impl TextView {
             width: 0.0,
             goal: None,
             settling: 0,
+            top: 0.0,
+            gap: 0.0,
+            anchor: None,
         }
     }
 
@@ -82,6 +92,74 @@ impl TextView {
         self.len = text.len();
     }
 
+    /// Takes in that another text stands here now. What stands in both keeps its height, and what is being read stays
+    /// where it is on the screen.
+    pub(super) fn replace(&mut self, old: &str, new: &str) {
+        let moved = Moved::new(old, new);
+        let anchor = self.anchor_now();
+        let kept =
+            anchor.map(|(piece, above)| (moved.place(piece.range.start), above, piece.in_fence));
+        self.goal = self.goal.take().and_then(|goal| moved.range(&goal));
+        self.settling = 0;
+        let heights: HashMap<&str, f32> = self
+            .pieces
+            .iter()
+            .filter_map(|laid| Some((&old[laid.piece.range.clone()], laid.height?)))
+            .collect();
+        // A piece begins where the one begins that is being read, so that nothing in it moves.
+        let (start, in_fence) = kept.map_or((0, false), |(start, _, in_fence)| (start, in_fence));
+        let mut pieces = pieces::pieces(&new[..start], 0, false);
+        pieces.extend(pieces::pieces(new, start, in_fence));
+        self.pieces = pieces
+            .into_iter()
+            .map(|piece| Laid {
+                height: heights.get(&new[piece.range.clone()]).copied(),
+                blocks: None,
+                piece,
+            })
+            .collect();
+        self.anchor = kept.map(|(start, above, _)| (start, above));
+        self.len = new.len();
+    }
+
+    /// The piece at the upper edge of the view.
+    fn anchor_now(&self) -> Option<(Piece, f32)> {
+        let mut y = 0.0;
+        for laid in &self.pieces {
+            let below = y + laid.height? + self.gap;
+            if below > self.top {
+                return (self.top > 0.0).then(|| (laid.piece.clone(), self.top - y));
+            }
+            y = below;
+        }
+        None
+    }
+
+    /// Scrolls so that what was being read is where it was.
+    fn hold(&mut self, ui: &mut egui::Ui, text: &str) {
+        self.gap = ui.spacing().item_spacing.y;
+        self.top = ui.clip_rect().top() - ui.cursor().top();
+        let Some((at, above)) = self.anchor.take() else {
+            return;
+        };
+        let mut y = 0.0;
+        let width = self.width;
+        for laid in &mut self.pieces {
+            if laid.piece.range.end > at {
+                break;
+            }
+            let range = laid.piece.range.clone();
+            let guess = || estimated_height(&text[range], width);
+            y += *laid.height.get_or_insert_with(guess) + self.gap;
+        }
+        let missing = y + above - self.top;
+        if missing.abs() > 0.5 {
+            let now = egui::style::ScrollAnimation::none();
+            ui.scroll_with_delta_animation(egui::vec2(0.0, -missing), now);
+            ui.ctx().request_repaint();
+        }
+    }
+
     /// Highlights a place and moves to it.
     pub(super) fn go_to(&mut self, place: Range<usize>) {
         self.goal = Some(place);
@@ -97,6 +175,7 @@ impl TextView {
                 laid.height = None;
             }
         }
+        self.hold(ui, text);
         let mut clicked = None;
         let target = self
             .goal
@@ -450,6 +529,39 @@ mod tests {
             }
         }
         slowest
+    }
+
+    #[test]
+    fn what_is_being_read_stays_where_it_is_when_the_text_is_replaced() {
+        let context = egui::Context::default();
+        let paragraphs = |from: usize| -> String {
+            (from..400)
+                .map(|n| format!("Paragraph {n} of the text.\n\n"))
+                .collect()
+        };
+        let old = paragraphs(0);
+        let new = format!("# New\n\n{}", paragraphs(0)).replace("Paragraph 300 of", "300 of");
+        let mut view = TextView::new(Form::Markdown, false);
+        view.grow(&old);
+        view.go_to(old.find("Paragraph 200").unwrap()..old.find("Paragraph 201").unwrap());
+        let mut draw = |view: &mut TextView, text: &str| {
+            // Scrolling to a place takes its time.
+            for _ in 0..120 {
+                frame(&context, view, text);
+            }
+            let (piece, above) = view.anchor_now().unwrap();
+            (text[piece.range].lines().next().unwrap().to_owned(), above)
+        };
+        let before = draw(&mut view, &old);
+        view.replace(&old, &new);
+        let after = draw(&mut view, &new);
+        assert_eq!(before.0, after.0);
+        assert!((before.1 - after.1).abs() < 1.0, "{before:?} {after:?}");
+        assert!(before.0 > "Paragraph 1".to_owned(), "{before:?}");
+        assert_eq!(
+            view.goal.map(|goal| new[goal].starts_with("Paragraph 200")),
+            Some(true)
+        );
     }
 
     #[test]

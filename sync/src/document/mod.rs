@@ -22,6 +22,8 @@ use crate::values;
 
 /// Version of the schema inside a document; see `sync/SCHEMA.md`.
 pub const DOCUMENT_SCHEMA: i64 = 1;
+/// Message of a change that is a state which somebody saved: a version of its own in the history.
+pub(crate) const SAVED: &str = "saved";
 /// Longest text that is taken in, in bytes: what importing a file may give at most.
 pub const MAX_TEXT_BYTES: usize = 64 << 20;
 
@@ -80,7 +82,10 @@ impl TextDocument {
         about: &impl Serialize,
         at_s: i64,
     ) -> Result<Self, AutomergeError> {
-        let noted = |_: &ObjId| CommitOptions::default().with_time(at_s);
+        let noted = |_: &ObjId| {
+            let noted = CommitOptions::default().with_time(at_s);
+            noted.with_message(SAVED)
+        };
         let about = Value::Map(values::to_map(about));
         let made = doc.transact_with::<_, _, AutomergeError, _>(noted, |tx| {
             tx.put(ROOT, "format", DOCUMENT_SCHEMA)?;
@@ -134,13 +139,30 @@ impl TextDocument {
     /// # Errors
     /// As [`TextDocument::set_text`].
     pub fn set_text_at(&mut self, new: &str, at_s: i64) -> Result<bool, AutomergeError> {
+        self.change_text(new, at_s, None)
+    }
+
+    /// As [`TextDocument::set_text_at`], as a version of its own in the history: a state that somebody saved.
+    pub(crate) fn save_text(&mut self, new: &str, at_s: i64) -> Result<bool, AutomergeError> {
+        self.change_text(new, at_s, Some(SAVED))
+    }
+
+    fn change_text(
+        &mut self,
+        new: &str,
+        at_s: i64,
+        message: Option<&str>,
+    ) -> Result<bool, AutomergeError> {
         let old = self.text()?;
         let edits = diff::edits(&old, new);
         if edits.is_empty() {
             return Ok(false);
         }
         let text = self.text.clone();
-        let noted = |_: &()| CommitOptions::default().with_time(at_s);
+        let noted = |_: &()| CommitOptions {
+            message: message.map(str::to_owned),
+            time: Some(at_s),
+        };
         self.doc
             .transact_with::<_, _, AutomergeError, _>(noted, |tx| {
                 // From the end to the beginning, so that earlier positions stay valid.

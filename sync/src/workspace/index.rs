@@ -7,11 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use automerge::hydrate::Value;
-use automerge::transaction::{Transactable, Transaction};
+use automerge::transaction::{CommitOptions, Transactable, Transaction};
 use automerge::{Automerge, AutomergeError, ChangeHash, ObjId, ObjType, ROOT, ReadDoc};
 
 use super::contents::{Change, Contents, IndexedDocument, Record};
 use super::dirty::Dirty;
+use super::documents::now_ms;
 use super::error::SaveError;
 use super::journal::{self, Journal, Place};
 use crate::author::Author;
@@ -100,7 +101,9 @@ impl Index {
             return Err(SaveError::Reopen);
         };
         let contents = &self.contents;
-        let made = doc.transact::<_, _, AutomergeError>(|tx| {
+        let at_s = now_ms() / 1000;
+        let noted = |_: &()| CommitOptions::default().with_time(at_s);
+        let made = doc.transact_with::<_, _, AutomergeError, _>(noted, |tx| {
             changes
                 .iter()
                 .try_for_each(|change| apply(tx, maps, contents, change))

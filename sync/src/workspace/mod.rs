@@ -16,6 +16,7 @@
 
 mod attachments;
 mod chats;
+mod conflicts;
 mod contents;
 mod dirty;
 mod documents;
@@ -40,11 +41,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+pub use conflicts::{
+    Branches, Choice, ChoiceValue, Chosen, Conflicts, DocumentMeeting, MeetingCache,
+};
 pub use dirty::Wake;
 pub use editor::{Editor, Flushed};
 pub use entry::{DocumentEntry, ImportFailure, NewDocument, TextKind, version_of};
 pub use error::{OpenError, SaveError};
-pub use history::Version;
+pub use history::{How, Hunk, Mark, Meeting, Side, Version, VersionSize, difference};
 pub use list::{WorkspaceGlance, WorkspaceListing, glance, list};
 pub use recovery::RecoveryReport;
 pub use remove::{RemovedWorkspace, remove, removed};

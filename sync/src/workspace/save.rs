@@ -181,8 +181,11 @@ impl Workspace {
         let old_entry = old.as_ref().map(|old| &old.entry);
         let content = new.original.as_deref().map(ContentHash::of);
         let mut entry = entry_of(new, content, old_entry);
-        // A path is a file of this device, unless the new state says nothing about it.
+        // A path is a file of this device, unless the new state says nothing about it or was not read from a file.
         entry.origin = match (&entry.path, old_entry) {
+            (Some(path), Some(old)) if old.path.as_ref() == Some(path) && content.is_none() => {
+                old.origin
+            }
             (Some(path), Some(old)) if old.path.as_ref() == Some(path) && old.origin.is_some() => {
                 self.device().or(old.origin)
             }
@@ -216,7 +219,7 @@ impl Workspace {
         let understood = |error| SaveError::load(&place.path, error);
         if exists && let Some((mut document, journal)) = self.open_for_writing(entry.id)? {
             document
-                .set_text_at(text, now_ms() / 1000)
+                .save_text(text, now_ms() / 1000)
                 .map_err(|error| SaveError::load(&place.path, error))?;
             document.set_about(entry).map_err(understood)?;
             let heads = document.heads();

@@ -8,7 +8,7 @@ use crate::message::{
     DocumentSummary, FileOutcome, Finding, Level, ModelSummary, SettingsReport, StatusReport,
     ThreadReport, ThreadSummary, WorkspaceSummary,
 };
-use crate::units::size;
+use crate::units::{size, time};
 
 /// Window for which the catalogue states the memory needed: Satchel's default.
 const CATALOG_CONTEXT_TOKENS: u32 = 4096;
@@ -57,9 +57,14 @@ impl Printer {
             } else {
                 "Satchel"
             };
+            let on = if report.branches.len() > 1 {
+                format!(" ({})", clean(message.author.name()))
+            } else {
+                String::new()
+            };
             self.line(&format!(
                 "{} {}",
-                self.bold(&format!("{who}:")),
+                self.bold(&format!("{who}{on}:")),
                 clean(&message.text)
             ));
             for citation in &message.citations {
@@ -77,6 +82,30 @@ impl Printer {
                 ));
             }
             self.line("");
+        }
+        self.branches(report);
+    }
+
+    /// The other branches of a chat, and how to see them.
+    fn branches(&self, report: &ThreadReport) {
+        let count = report.branches.len();
+        if count < 2 {
+            return;
+        }
+        self.message(&format!(
+            "This is branch {} of {count}: the chat went on from one message in several ways.",
+            report.branch
+        ));
+        for (index, branch) in report.branches.iter().enumerate() {
+            let shown = if index + 1 == report.branch { "*" } else { " " };
+            self.message(&format!(
+                "{shown} --branch {}  {}  {}, {} messages: {}",
+                index + 1,
+                time(branch.at_ms),
+                branch.author.name(),
+                branch.messages,
+                super::snippet(&branch.question, 60),
+            ));
         }
     }
 

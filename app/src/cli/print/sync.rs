@@ -6,7 +6,7 @@ use super::{Printer, clean, write_json};
 use crate::message::{
     Connection, DeviceStatus, EdgePhase, EdgeStatus, PairingEvent, Picture, SyncReport, SyncState,
 };
-use crate::units::size;
+use crate::units::{size, time};
 
 impl Printer {
     pub(super) fn sync(&self, report: &SyncReport) {
@@ -51,7 +51,6 @@ impl Printer {
                 time(warning.at_ms)
             ));
         }
-        self.line("  No conflicts: changes of both sides are kept and joined.");
     }
 
     pub(super) fn devices(&self, devices: &[DeviceStatus]) {
@@ -191,43 +190,4 @@ fn address(link: &str) -> &str {
         .split('/')
         .next()
         .unwrap_or(link)
-}
-
-/// `2026-11-23 06:42 UTC`.
-fn time(at_ms: i64) -> String {
-    let (days, minutes) = (
-        at_ms.div_euclid(86_400_000),
-        at_ms.rem_euclid(86_400_000) / 60_000,
-    );
-    // Days of the civil calendar, counted in eras of 400 years that begin on 1 March.
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 {
-        month_index + 3
-    } else {
-        month_index - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!(
-        "{year}-{month:02}-{day:02} {:02}:{:02} UTC",
-        minutes / 60,
-        minutes % 60
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_days_and_minutes() {
-        assert_eq!(time(0), "1970-01-01 00:00 UTC");
-        assert_eq!(time(951_782_400_000), "2000-02-29 00:00 UTC");
-        assert_eq!(time(1_795_416_120_000), "2026-11-23 06:42 UTC");
-    }
 }

@@ -363,12 +363,49 @@ fn earlier_versions_are_listed_read_and_brought_back() {
     let versions = workspace.history(id).unwrap();
     assert_eq!(versions.len(), 2, "{versions:?}");
     assert_eq!(
-        (versions[0].author, versions[1].author),
-        (None, Some(DeviceId([7; 16])))
+        (&versions[0].authors, &versions[1].authors),
+        (&vec![None], &vec![Some(DeviceId([7; 16]))])
     );
     assert!(versions.iter().all(|version| version.at_ms.is_some()));
-    assert_eq!(workspace.text_of(id, &versions[0]).unwrap(), "one");
+    let text_of = |version: &Version| workspace.text_of(id, &version.heads).unwrap();
+    assert_eq!(text_of(&versions[0]), "one");
     workspace.restore(id, &versions[0]).unwrap();
     assert_eq!(workspace.text(id).unwrap(), "one");
-    assert_eq!(workspace.text_of(id, &versions[1]).unwrap(), "one two");
+    assert_eq!(text_of(&versions[1]), "one two");
+
+    // Bringing back is a version of its own, however soon it comes.
+    let all = workspace.history(id).unwrap();
+    assert_eq!(all[..2], versions);
+    assert_eq!((all.len(), all[2].from.as_slice()), (3, &[2][..]));
+    let sizes = workspace.version_sizes(id, &all, 1..3).unwrap();
+    let sizes: Vec<(u64, u64)> = sizes
+        .iter()
+        .map(|size| (size.before_bytes, size.text_bytes))
+        .collect();
+    assert_eq!(sizes, [(3, 7), (7, 3)]);
+}
+
+#[test]
+fn bringing_back_leaves_the_file_whose_it_is() {
+    let rig = Rig::new();
+    let workspace = rig.create();
+    let there = DeviceId([9; 16]);
+    workspace.become_device(there);
+    let saved = workspace
+        .put(vec![imported("/papers/a.txt", "one")])
+        .unwrap();
+    let id = saved[0].id;
+    let again = NewDocument {
+        existing: Some(id),
+        ..imported("/papers/a.txt", "two")
+    };
+    workspace.put(vec![again]).unwrap();
+    drop(workspace);
+    let (workspace, _) = rig.open();
+    workspace.become_device(DeviceId([7; 16]));
+    let first = workspace.history(id).unwrap().remove(0);
+    let entry = workspace.restore(id, &first).unwrap();
+    assert_eq!(entry.origin, Some(there), "this path is no file here");
+    assert_eq!(workspace.local_path(&entry), None);
+    assert_eq!(workspace.text(id).unwrap(), "one");
 }
