@@ -36,6 +36,7 @@ use bench::{Row, print, quantile};
 use in_memory::{Device, Edge, Laptops};
 use satchel_sync::engine::Documents;
 use satchel_sync::entry::{DocKey, DocKind};
+use satchel_sync::keys::DataKey;
 use satchel_sync::workspace::{NewDocument, Workspace};
 use trace::Trace;
 
@@ -55,6 +56,9 @@ fn main() {
         let is_named = named.iter().any(|name| name == part);
         is_named || named.iter().all(|name| name.starts_with('-'))
     };
+    if is_wanted("keys") {
+        keys(&trace);
+    }
     if is_wanted("edits") {
         edits(&trace);
     }
@@ -81,6 +85,86 @@ fn state_of(workspace: &Workspace, text: String) -> NewDocument {
         existing,
         ..NewDocument::plain("Paper", text)
     }
+}
+
+/// What each key costs while somebody writes: Automerge, the seal and the log, without waiting for the disk.
+fn keys(trace: &Trace) {
+    let dir = folder();
+    let (mut bare_99, mut ours_99, mut ratio_99) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bare_50, mut ours_50, mut flush_50, mut flush_99) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for run in 0..RUNS {
+        let bare = bare_keys(trace, dir.path());
+        let place = dir.path().join(run.to_string());
+        let workspace = Workspace::create_in(&place, &DataKey::random(), "Papers").unwrap();
+        let workspace = Arc::new(workspace);
+        let new = NewDocument::plain("Paper", "");
+        let id = workspace.put(vec![new]).unwrap()[0].id;
+        let mut editor = workspace.edit(id).unwrap();
+        let (mut ours, mut flushes) = (Vec::new(), Vec::new());
+        for edits in trace.edits[..KEYSTROKES].chunks(COALESCED) {
+            for edit in edits {
+                let begun = Instant::now();
+                editor.splice(edit.at, edit.delete, &edit.insert).unwrap();
+                ours.push(ms(begun) * 1000.0);
+            }
+            let begun = Instant::now();
+            editor.flush().unwrap();
+            flushes.push(ms(begun));
+        }
+        assert_eq!(
+            workspace.text(id).unwrap(),
+            trace.text(0, KEYSTROKES),
+            "it was not written"
+        );
+        bare_50.push(quantile(&bare, 0.5));
+        bare_99.push(quantile(&bare, 0.99));
+        ours_50.push(quantile(&ours, 0.5));
+        ours_99.push(quantile(&ours, 0.99));
+        ratio_99.push(quantile(&ours, 0.99) / quantile(&bare, 0.99));
+        flush_50.push(quantile(&flushes, 0.5));
+        flush_99.push(quantile(&flushes, 0.99));
+    }
+    print(
+        &format!(
+            "{KEYSTROKES} keys of {}, each applied, sealed and appended; flushed after every {COALESCED}",
+            trace.name
+        ),
+        &[
+            Row::new("a key, p50 [µs]", ours_50),
+            Row::new("a key, p99 [µs]", ours_99),
+            Row::new("bare Automerge, a change per key, p50 [µs]", bare_50),
+            Row::new("bare Automerge, p99 [µs]", bare_99),
+            Row::new("a key ÷ bare Automerge, p99", ratio_99).at_most(1.3),
+            Row::new("flush with fsyncs: document and list, p50 [ms]", flush_50),
+            Row::new("flush, p99 [ms]", flush_99),
+        ],
+    );
+}
+
+/// Microseconds for each key in Automerge alone, one change per key. As often as an editor is flushed, what is new
+/// goes to the disk beside the clock, so that both begin anew after the same pause.
+fn bare_keys(trace: &Trace, dir: &Path) -> Vec<f64> {
+    let mut file = std::fs::File::create(dir.join("bare keys")).unwrap();
+    let mut doc = Automerge::new();
+    let mut tx = doc.transaction();
+    let text = tx.put_object(ROOT, "text", ObjType::Text).unwrap();
+    tx.commit();
+    let mut keys = Vec::new();
+    for edits in trace.edits[..KEYSTROKES].chunks(COALESCED) {
+        let before = doc.get_heads();
+        for edit in edits {
+            let begun = Instant::now();
+            let mut tx = doc.transaction();
+            tx.splice_text(&text, edit.at, edit.delete as isize, &edit.insert)
+                .unwrap();
+            tx.commit();
+            keys.push(ms(begun) * 1000.0);
+        }
+        file.write_all(&doc.save_after(&before)).unwrap();
+        file.sync_data().unwrap();
+    }
+    keys
 }
 
 /// Typing on one laptop while the other one watches.
@@ -152,13 +236,8 @@ fn edits(trace: &Trace) {
             ),
         ],
     );
-    println!(
-        "There is no way of typing into a workspace yet: a change is a whole text handed to `put`, compared with\n\
-         the one before and durable when it returns. So the goal for one keystroke (≤ 1.3 × bare Automerge, fsync\n\
-         apart) cannot be measured; these are the parts that there are, each with its fsyncs."
-    );
     print(
-        "One change of 20 keystrokes, by part",
+        "One change of 20 keystrokes as a whole text that an import hands in, by part and with fsync",
         &[
             Row::new(
                 "put: read, compare, apply, seal, append, list, p50 [ms]",

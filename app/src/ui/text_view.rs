@@ -544,7 +544,7 @@ mod tests {
         let mut view = TextView::new(Form::Markdown, false);
         view.grow(&old);
         view.go_to(old.find("Paragraph 200").unwrap()..old.find("Paragraph 201").unwrap());
-        let mut draw = |view: &mut TextView, text: &str| {
+        let draw = |view: &mut TextView, text: &str| {
             // Scrolling to a place takes its time.
             for _ in 0..120 {
                 frame(&context, view, text);

@@ -33,7 +33,7 @@ pub struct Editor {
     /// Changes made by this editor.
     changes: u64,
     /// Stretches in the log of keystrokes that are not in the file of the document.
-    stretches: usize,
+    stretches: Vec<u32>,
     began_at_s: i64,
     journal: Journal,
     state: State,
@@ -77,13 +77,14 @@ impl Workspace {
         })?;
         let text = stored.text_object();
         let doc = stored.into_automerge();
+        self.keystrokes().editor_opened();
         Ok(Editor {
             workspace: Arc::clone(self),
             document,
             entry,
             actor: self.author.another(),
             changes: 0,
-            stretches: 0,
+            stretches: Vec::new(),
             began_at_s: 0,
             journal,
             text_bytes: doc.length(&text),
@@ -262,7 +263,9 @@ impl Editor {
         };
         self.text_bytes = doc.length(&self.text);
         self.entry = workspace.save_one(self.document, doc, &self.text, &mut self.journal)?;
-        workspace.keystrokes().end(mem::take(&mut self.stretches));
+        for stretch in self.stretches.drain(..) {
+            workspace.keystrokes().end(&workspace.keys, stretch);
+        }
         Ok(Flushed {
             entry: self.entry.clone(),
             is_merged,
@@ -295,8 +298,10 @@ impl Editor {
             unreachable!("{BETWEEN}");
         };
         self.began_at_s = stretch.at_s;
-        self.stretches += 1;
-        doc.set_actor(self.actor.clone());
+        self.stretches.push(number);
+        if *doc.get_actor() != self.actor {
+            doc.set_actor(self.actor.clone());
+        }
         self.state = State::Typing(Box::new(transaction(*doc, None)), number);
         Ok(number)
     }
@@ -356,11 +361,12 @@ impl Editor {
 
 impl Drop for Editor {
     fn drop(&mut self) {
-        if self.stretches > 0
+        if !self.stretches.is_empty()
             && let Err(error) = self.flush()
         {
             tracing::warn!(%error, "what was typed is not in its document yet; the next start puts it there");
         }
+        self.workspace.keystrokes().editor_closed();
     }
 }
 

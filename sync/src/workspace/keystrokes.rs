@@ -4,6 +4,8 @@
 //! editor is flushed, together with those around it. What a crash leaves here is put into the documents at the
 //! next start. Knows nothing of Automerge but names. Start at [`Keystrokes`]; who types is in `editor`.
 //!
+//! The file is emptied when the last editor closes, and when it has grown while every stretch in it had ended.
+//!
 //! Frames of `keystrokes.log`, numbers little-endian:
 //!
 //! | bytes | a stretch begins: keystrokes that become one change |
@@ -24,6 +26,11 @@
 //! | 5..9 | where in the text, in UTF-8 bytes, u32 |
 //! | 9..13 | how many bytes go, u32 |
 //! | 13.. | what comes in their place, UTF-8 |
+//!
+//! | bytes | a stretch has ended: its change is in the document's own log |
+//! |---|---|
+//! | 0 | 3 |
+//! | 1..5 | number of the stretch, u32 |
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,6 +46,9 @@ use crate::seal::WorkspaceKeys;
 
 const BEGIN: u8 = 1;
 const KEYSTROKE: u8 = 2;
+const END: u8 = 3;
+/// The file is not emptied before it has so many bytes: the first write after that is slow.
+const EMPTY_MIN_BYTES: u64 = 256 << 10;
 const HASH_BYTES: usize = 32;
 
 /// One replacement in a text; positions are UTF-8 bytes of the text before it.
@@ -71,6 +81,7 @@ pub(super) struct Keystrokes {
     next: u32,
     /// Stretches that are not in their documents.
     open: usize,
+    editors: usize,
 }
 
 impl Keystrokes {
@@ -81,6 +92,7 @@ impl Keystrokes {
             appender: None,
             next: 0,
             open: 0,
+            editors: 0,
         }
     }
 
@@ -95,6 +107,7 @@ impl Keystrokes {
             next: numbers.max().map_or(0, |number| number + 1),
             // Never ended by this process, so the file is not emptied.
             open: 1,
+            editors: 0,
         })
     }
 
@@ -148,15 +161,38 @@ impl Keystrokes {
         self.append(keys, &frame)
     }
 
-    /// Notes that so many stretches are in their documents. The file is emptied when nothing else is in it.
-    pub(super) fn end(&mut self, stretches: usize) {
-        self.open = self.open.saturating_sub(stretches);
+    /// Notes that a stretch is in its document.
+    pub(super) fn end(&mut self, keys: &WorkspaceKeys, stretch: u32) {
+        let mut frame = vec![END];
+        frame.extend_from_slice(&stretch.to_le_bytes());
+        if let Err(error) = self.append(keys, &frame) {
+            // What is found again at the next start is in its document already, and passed over.
+            tracing::warn!(%error, "the end of a stretch of keystrokes could not be noted");
+        }
+        self.open = self.open.saturating_sub(1);
+        self.empty_from(EMPTY_MIN_BYTES);
+    }
+
+    /// Notes that somebody begins to write.
+    pub(super) fn editor_opened(&mut self) {
+        self.editors += 1;
+    }
+
+    /// Notes that an editor is closed.
+    pub(super) fn editor_closed(&mut self) {
+        self.editors = self.editors.saturating_sub(1);
+        if self.editors == 0 {
+            self.empty_from(HEADER_BYTES as u64 + 1);
+        }
+    }
+
+    /// Empties a file of so many bytes where no stretch in it is needed.
+    fn empty_from(&mut self, bytes: u64) {
         if self.open == 0
-            && stretches > 0
             && let Some(appender) = &mut self.appender
+            && appender.len_bytes() >= bytes
             && let Err(error) = appender.cut_to(HEADER_BYTES as u64)
         {
-            // What is found again at the next start is in its document already, and passed over.
             tracing::warn!(%error, "the log of keystrokes could not be emptied");
         }
     }
@@ -183,7 +219,7 @@ impl Keystrokes {
     }
 }
 
-/// The stretches that frames hold, in the order in which they began. Frames that are not understood end it.
+/// The stretches that have not ended, in the order in which they began. `None` when a frame is not understood.
 pub(super) fn stretches(frames: &[Vec<u8>]) -> Option<Vec<Stretch>> {
     let mut stretches: BTreeMap<u32, Stretch> = BTreeMap::new();
     for frame in frames {
@@ -195,6 +231,9 @@ pub(super) fn stretches(frames: &[Vec<u8>]) -> Option<Vec<Stretch>> {
             KEYSTROKE => {
                 let keystroke = read_keystroke(&frame[5..])?;
                 stretches.get_mut(&number)?.keystrokes.push(keystroke);
+            }
+            END => {
+                stretches.remove(&number);
             }
             _ => return None,
         }

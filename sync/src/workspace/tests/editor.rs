@@ -59,12 +59,13 @@ fn what_is_typed_between_two_flushes_is_one_change_and_survives_a_restart() {
     assert!(!flushed.is_merged);
     assert_eq!(workspace.entry(id), Some(flushed.entry));
     assert_eq!(changes(&workspace, id), before + 1);
+    type_at_end(&mut editor, "!");
+    drop(editor);
     assert_eq!(
         fs::metadata(rig.keystrokes_file()).unwrap().len(),
         crate::log::HEADER_BYTES as u64
     );
-    type_at_end(&mut editor, "!");
-    drop((editor, workspace));
+    drop(workspace);
     let (workspace, report) = rig.open();
     assert!(report.is_clean(), "{report:?}");
     assert_eq!(workspace.text(id).unwrap(), "two zwölf!");
