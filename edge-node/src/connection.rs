@@ -8,7 +8,7 @@ mod reading;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use satchel_protocol::frame::{Answer, ErrorAnswer, ErrorCode, FrameType, Request};
@@ -16,6 +16,7 @@ use satchel_protocol::id::MailboxId;
 use satchel_protocol::limits::{EXPORTER_LABEL, HELLO_TIMEOUT, MAX_REQUEST_BODIES};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::config::Limits;
 use crate::mailboxes::{Begun, Mailboxes, Reading, SessionAccess};
@@ -113,7 +114,7 @@ enum Reply {
 
 impl Session {
     fn new(shared: Arc<Shared>, connection: Connection, stop: watch::Receiver<bool>) -> Self {
-        let now = Instant::now();
+        let now = Instant::now().into_std();
         let limits = &shared.limits;
         let origin: IpAddr = connection.remote_address().ip();
         Self {
@@ -327,7 +328,7 @@ impl Session {
         self.requests
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .try_take(Instant::now())
+            .try_take(Instant::now().into_std())
     }
 
     /// Waits until the rate allows so many bytes more.
@@ -336,7 +337,7 @@ impl Session {
             .bytes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take_and_owe(amount, Instant::now());
+            .take_and_owe(amount, Instant::now().into_std());
         // tokio's clock has milliseconds: a sleep of nothing would take one, for each entry of a log.
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;

@@ -1,20 +1,21 @@
 //! The node: binds, takes connections, stops cleanly.
 //!
-//! Builds no runtime; all its tasks end with [`Server::serve`]. Start at [`Server::bind`].
+//! Builds no runtime; all its tasks end with [`Server::serve`]. Measures time by tokio's clock, so that a
+//! simulation of time rules it. Start at [`Server::bind`].
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use quinn::{Endpoint, Incoming};
+use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig};
 use satchel_protocol::id::NodeFingerprint;
 use satchel_protocol::limits::HANDSHAKE_TIMEOUT;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::admission::{Admission, Verdict};
 use crate::config::{Config, ConfigError, Limits};
@@ -23,7 +24,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::mailboxes::Mailboxes;
 use crate::metrics::{Counters, Metrics};
 use crate::store::{STORE_FILE, StoreError};
-use crate::transport::server_config;
+use crate::transport::{endpoint_config, server_config};
 use crate::wire::Budget;
 use crate::writer::{self, Job};
 
@@ -52,6 +53,23 @@ impl Server {
     /// # Errors
     /// [`BindError`]; nothing listens then.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
+        Self::bind_with(config, |shared, quic| {
+            let socket = std::net::UdpSocket::bind(config.listen)?;
+            let runtime = quinn::default_runtime()
+                .ok_or_else(|| std::io::Error::other("no tokio runtime"))?;
+            Endpoint::new(shared, Some(quic), socket, runtime)
+        })
+    }
+
+    /// As [`Server::bind`], through a socket and a runtime of the caller's choice: `open` makes the endpoint, and
+    /// [`Config::listen`] serves only to name it.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing listens then.
+    pub fn bind_with(
+        config: &Config,
+        open: impl FnOnce(EndpointConfig, ServerConfig) -> std::io::Result<Endpoint>,
+    ) -> Result<Self, BindError> {
         config.check()?;
         let dir = config.resolved_data_dir()?;
         create_private_dir(&dir).map_err(|source| BindError::DataDir {
@@ -63,7 +81,8 @@ impl Server {
         let http = config.http.listen.map(listen_http).transpose()?;
         let fingerprint = identity.fingerprint;
         let listen = config.listen;
-        let endpoint = Endpoint::server(server_config(identity)?, listen)
+        let shared = endpoint_config(&identity);
+        let endpoint = open(shared, server_config(identity)?)
             .map_err(|source| BindError::Listen { source, listen })?;
         let local_addr = endpoint
             .local_addr()
@@ -170,7 +189,7 @@ struct Door {
 
 impl Door {
     fn new(shared: Shared) -> Self {
-        let admission = Admission::new(&shared.limits, Instant::now());
+        let admission = Admission::new(&shared.limits, Instant::now().into_std());
         Self {
             shared: Arc::new(shared),
             admission: Arc::new(Mutex::new(admission)),
@@ -189,7 +208,7 @@ impl Door {
         let address = incoming.remote_address().ip();
         let proven = incoming.remote_address_validated();
         let metrics = &self.shared.metrics;
-        match lock(&self.admission).decide(address, proven, Instant::now()) {
+        match lock(&self.admission).decide(address, proven, Instant::now().into_std()) {
             Verdict::Refuse => {
                 metrics.connections_refused.one();
                 incoming.refuse();

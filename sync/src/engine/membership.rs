@@ -246,6 +246,13 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let Some((ticket, _, (_, draft))) = self.changes.proposed.take() else {
             return Ok(());
         };
+        let known = self.state.records.get(index as usize);
+        if known.is_some_and(|((_, record, _), _)| record.id() == draft.record.id()) {
+            // Its answer was overtaken by the edge's list of members, in which it was found.
+            let result = Ok(Changed { index });
+            self.actions.push(Action::Changed { ticket, result });
+            return Ok(());
+        }
         let record = (index, draft.record, draft.previous_epoch);
         let result = self
             .accept_records(id, &[record])?

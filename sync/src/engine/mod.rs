@@ -264,8 +264,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
 
     /// Does whatever the time and the state of the edges call for.
     fn go_on(&mut self) -> Result<(), EngineError> {
-        let changed = self.documents.take_changed();
-        self.sending.note(changed, self.now);
+        self.note_written();
         self.connect_where_due();
         self.look_for_missing()?;
         self.propose_wishes();

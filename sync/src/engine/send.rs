@@ -74,6 +74,15 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             && !self.state.awaits_index
     }
 
+    /// Takes up what was written since the last time, so that it counts as unsent.
+    pub(super) fn note_written(&mut self) {
+        let (changed, unsent) = (self.documents.take_changed(), self.sending.len());
+        self.sending.note(changed, self.now);
+        if self.sending.len() != unsent {
+            self.actions.push(Action::StatusChanged);
+        }
+    }
+
     pub(super) fn flush_where_due(&mut self) -> Result<(), EngineError> {
         let watched = self.edges.values().any(|edge| edge.sessions > 1);
         self.sending.gather_ms = if watched {
@@ -95,6 +104,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
 
     /// Sends what was written now, without waiting for more; at the end of a session, or when the user asks.
     pub fn flush_soon(&mut self) {
+        self.note_written();
         if self.sending.since_ms.is_some() {
             self.sending.since_ms = Some(0);
         }

@@ -68,11 +68,7 @@ impl EdgeClient {
         address: SocketAddr,
         fingerprint: NodeFingerprint,
     ) -> Result<Self, ConnectError> {
-        let any_local: SocketAddr = match address {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let endpoint = Endpoint::client(any_local).map_err(ConnectError::Socket)?;
+        let endpoint = open_socket(address).map_err(ConnectError::Socket)?;
         Self::connect_with(endpoint, address, fingerprint).await
     }
 
@@ -158,6 +154,20 @@ impl EdgeClient {
         // A node that does not hear it finds out by its own timeout.
         drop(timeout(GOODBYE_TIMEOUT, self.endpoint.wait_idle()).await);
     }
+}
+
+/// A UDP socket of this machine on any port, to reach a node at `address`.
+///
+/// Must be called inside a tokio runtime.
+///
+/// # Errors
+/// What the system says.
+pub fn open_socket(address: SocketAddr) -> std::io::Result<Endpoint> {
+    let any_local: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    Endpoint::client(any_local)
 }
 
 async fn hello(connection: &Connection) -> Result<NodeLimits, ConnectError> {

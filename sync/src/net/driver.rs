@@ -3,16 +3,19 @@
 //! Tasks live in this module's own set and end with it. Start at [`run`].
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use quinn::Endpoint;
 use satchel_protocol::frame::Request;
 use satchel_protocol::id::{MailboxId, NodeFingerprint};
 use satchel_protocol::link::NodeLink;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
-use super::{ConnectError, EdgeClient};
+use super::{ConnectError, EdgeClient, open_socket};
 use crate::engine::{Action, Event, Now, RequestId};
 use crate::share::WorkspaceEngine;
 
@@ -27,7 +30,11 @@ pub const REOPEN_AFTER: Duration = Duration::from_secs(20);
 /// lead to is performed and reported like everything else.
 pub type Work = Box<dyn FnOnce(&mut WorkspaceEngine) -> Vec<Event> + Send>;
 
-/// The clocks now. Monotonic time counts from the first call in this process.
+/// Opens a UDP socket to reach a node at an address: [`open_socket`] does on this machine.
+pub type OpenSocket = dyn Fn(SocketAddr) -> std::io::Result<Endpoint> + Send + Sync;
+
+/// The clocks now. Monotonic time counts from the first call in this process, by the clock of the tokio runtime that
+/// it is called in, so that a simulation of time rules it.
 #[must_use]
 pub fn now() -> Now {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
@@ -56,11 +63,27 @@ pub async fn run(
     work: &mut mpsc::Receiver<Work>,
     report: impl Fn(&WorkspaceEngine, Vec<Action>) + Send + Sync + 'static,
 ) -> Result<(), crate::engine::EngineError> {
+    run_with(Arc::new(open_socket), engine, wake, stop, work, report).await
+}
+
+/// As [`run`], through sockets and a runtime of the caller's choice.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    sockets: Arc<OpenSocket>,
+    engine: WorkspaceEngine,
+    wake: &Notify,
+    stop: &Notify,
+    work: &mut mpsc::Receiver<Work>,
+    report: impl Fn(&WorkspaceEngine, Vec<Action>) + Send + Sync + 'static,
+) -> Result<(), crate::engine::EngineError> {
     let mailbox = engine.mailbox();
     let engine = Arc::new(Mutex::new(engine));
     let report = Arc::new(report);
     let (events, mut arriving) = mpsc::channel(QUEUE);
     let mut connections = Connections {
+        sockets,
         mailbox,
         events,
         open: HashMap::new(),
@@ -135,6 +158,7 @@ fn step(
 type Numbered = (u64, Event);
 
 struct Connections {
+    sockets: Arc<OpenSocket>,
     mailbox: MailboxId,
     events: mpsc::Sender<Numbered>,
     open: HashMap<NodeFingerprint, Open>,
@@ -186,9 +210,9 @@ impl Connections {
         let generation = self.next_generation;
         let client = Arc::new(tokio::sync::OnceCell::new());
         let (cell, events, mailbox) = (Arc::clone(&client), self.events.clone(), self.mailbox);
-        let edge = link.fingerprint;
+        let (edge, sockets) = (link.fingerprint, Arc::clone(&self.sockets));
         let connecting = self.tasks.spawn(async move {
-            let ended = match connect(&link).await {
+            let ended = match connect(&link, &*sockets).await {
                 Ok(connected) => {
                     let connected = Arc::new(connected);
                     let binding = connected.binding(mailbox);
@@ -281,7 +305,10 @@ async fn ask(
 }
 
 /// A connection to the node of a link, or why there is none and whether trying again by itself makes sense.
-pub(super) async fn connect(link: &NodeLink) -> Result<EdgeClient, (String, bool)> {
+pub(super) async fn connect(
+    link: &NodeLink,
+    open_socket: impl Fn(SocketAddr) -> std::io::Result<Endpoint>,
+) -> Result<EdgeClient, (String, bool)> {
     let connecting = async {
         let mut addresses = tokio::net::lookup_host(&link.address)
             .await
@@ -289,9 +316,11 @@ pub(super) async fn connect(link: &NodeLink) -> Result<EdgeClient, (String, bool
         let address = addresses
             .next()
             .ok_or_else(|| (format!("{} is not found", link.address), true))?;
-        EdgeClient::connect(address, link.fingerprint)
-            .await
-            .map_err(|error| (words_of(&error), is_passing(&error)))
+        let connected = match open_socket(address) {
+            Ok(endpoint) => EdgeClient::connect_with(endpoint, address, link.fingerprint).await,
+            Err(error) => Err(ConnectError::Socket(error)),
+        };
+        connected.map_err(|error| (words_of(&error), is_passing(&error)))
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(result) => result,

@@ -35,6 +35,6 @@ pub mod pair;
 mod pin;
 mod wire;
 
-pub use client::{EdgeClient, NodeLimits, client_config};
+pub use client::{EdgeClient, NodeLimits, client_config, open_socket};
 pub use error::{ConnectError, RequestError};
 pub use wire::Answers;

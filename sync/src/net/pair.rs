@@ -10,7 +10,7 @@ use satchel_protocol::link::NodeLink;
 use zeroize::Zeroizing;
 
 use super::driver::connect;
-use super::{EdgeClient, RequestError};
+use super::{EdgeClient, RequestError, open_socket};
 use crate::member::{DeviceInfo, DeviceKeys, Welcome, WelcomeError};
 use crate::pairing::{
     Approver, ApproverWaiting, Emoji, Joiner, JoinerWaiting, PairingCode, PairingError,
@@ -200,7 +200,7 @@ impl PairKnown {
 }
 
 async fn reach(link: &NodeLink) -> Result<EdgeClient, PairError> {
-    connect(link)
+    connect(link, open_socket)
         .await
         .map_err(|(words, _)| PairError::NotReached(words))
 }

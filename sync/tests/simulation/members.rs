@@ -17,6 +17,7 @@ use crate::world::{World, doc};
 /// Three owners at one edge; each has written something.
 fn begin(seed: u64) -> World {
     let mut world = World::new(seed, 3, 1);
+    world.answers_overtake = true;
     world.settle();
     for number in 0..3 {
         world.write(number, doc(1), &format!("begin {number}"));

@@ -103,6 +103,9 @@ pub struct World {
     pub links: Vec<NodeLink>,
     /// Edges that a device cannot reach now.
     pub cut: BTreeSet<(usize, NodeFingerprint)>,
+    /// Answers of different requests come in any order, as they may over QUIC. Whether a trick is noticed depends on the
+    /// order, so worlds with tricks leave it out.
+    pub answers_overtake: bool,
     pub tricks: Tricks,
     pub names: Names,
     bindings: u8,
@@ -145,6 +148,7 @@ impl World {
             links,
             cut: BTreeSet::new(),
             tricks: Tricks::default(),
+            answers_overtake: false,
             names,
             bindings: 0,
         };
@@ -389,11 +393,14 @@ impl World {
             // Streams overtake each other.
             let at = self.random.below(line.requests.len());
             self.serve(number, edge, at);
-        } else if let Some(event) = self.devices[number]
-            .lines
-            .get_mut(&edge)
-            .and_then(|line| line.answers.pop_front())
-        {
+        } else if let Some(event) = {
+            let answers = &mut line.answers;
+            let at = match self.answers_overtake {
+                true => first_of_a_stream(answers, self.random.below(answers.len())),
+                false => 0,
+            };
+            answers.remove(at)
+        } {
             self.step(number, event);
         } else {
             self.push_news(number, edge);
@@ -620,6 +627,20 @@ impl World {
         }
         panic!("the devices never come to rest");
     }
+}
+
+/// The place of the first event of the same stream as the one at `at`. Beginning and end of the connection are not passed.
+fn first_of_a_stream(events: &VecDeque<Event>, at: usize) -> usize {
+    let stream = |event: &Event| match event {
+        Event::Answered { request, .. } | Event::Ended { request, .. } => Some(*request),
+        _ => None,
+    };
+    let passable = events.iter().take_while(|event| stream(event).is_some());
+    let Some(chosen) = events.get(at.min(passable.count().saturating_sub(1))) else {
+        return 0;
+    };
+    let same = |event: &Event| stream(event) == stream(chosen);
+    events.iter().position(same).unwrap_or(0)
 }
 
 fn twisted(twist: &mut Option<Twist>, number: usize, answers: Vec<Answer>) -> Vec<Answer> {
