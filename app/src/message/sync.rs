@@ -92,6 +92,14 @@ pub enum SyncCommand {
         /// How long to try, in milliseconds.
         timeout_ms: u64,
     },
+    /// Meet the other laptops at this edge node and at no other one. Answered by [`Reply::Sync`](super::Reply::Sync).
+    MeetAt {
+        /// The link of the edge node.
+        link: String,
+    },
+    /// Stop sharing the open workspace on this laptop; its documents stay. Answered by
+    /// [`Reply::Sync`](super::Reply::Sync).
+    Leave,
     /// The user has read the warnings. Answered by [`Reply::Sync`](super::Reply::Sync).
     ForgetWarnings,
 }

@@ -239,7 +239,10 @@ fn work_ui(window: &mut Window, ui: &mut egui::Ui) {
         |status| status.coverage.in_stock(),
     );
     ui.allocate_ui_with_layout(
-        egui::vec2(ui.available_width(), ui.text_style_height(&egui::TextStyle::Small)),
+        egui::vec2(
+            ui.available_width(),
+            ui.text_style_height(&egui::TextStyle::Small),
+        ),
         egui::Layout::right_to_left(egui::Align::Center),
         |ui| {
             if let Some(report) = &window.state.sync.report

@@ -44,6 +44,10 @@ pub(super) async fn exchange(
         if !is_first && let Some(failure) = unreachable(&status) {
             return Err(failure);
         }
+        if !is_first && let Some(reason) = report::blocked(&status) {
+            return Err(Failure::general(format!("not everything can be sent: {reason}"))
+                .with_hint("What the others wrote is here. It is tried again by itself; `satchel sync now` tries at once."));
+        }
         if Instant::now() >= until {
             return Err(too_slow(&status));
         }
