@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::hmac;
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, PublicKeyData};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use satchel_protocol::id::NodeFingerprint;
@@ -20,6 +21,9 @@ pub(crate) struct Identity {
     pub(crate) fingerprint: NodeFingerprint,
     pub(crate) certificate: CertificateDer<'static>,
     pub(crate) key: PrivateKeyDer<'static>,
+    /// With it a node that was started anew recognises connections of the time before, and tells their devices at
+    /// once that they are over; otherwise those would wait for half a minute.
+    pub(crate) restart_key: [u8; 32],
 }
 
 impl Identity {
@@ -53,9 +57,17 @@ impl Identity {
         Ok(Self {
             fingerprint: NodeFingerprint::of_public_key_info(&pair.subject_public_key_info()),
             certificate: certificate.der().clone(),
+            restart_key: restart_key(pair),
             key: PrivatePkcs8KeyDer::from(pair.serialize_der()).into(),
         })
     }
+}
+
+fn restart_key(pair: &KeyPair) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &pair.serialize_der());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(hmac::sign(&key, b"satchel-edge restart key 1").as_ref());
+    bytes
 }
 
 /// Why a node has no usable key.

@@ -23,7 +23,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::mailboxes::Mailboxes;
 use crate::metrics::{Counters, Metrics};
 use crate::store::{STORE_FILE, StoreError};
-use crate::transport::server_config;
+use crate::transport::{endpoint_config, server_config};
 use crate::wire::Budget;
 use crate::writer::{self, Job};
 
@@ -63,8 +63,15 @@ impl Server {
         let http = config.http.listen.map(listen_http).transpose()?;
         let fingerprint = identity.fingerprint;
         let listen = config.listen;
-        let endpoint = Endpoint::server(server_config(identity)?, listen)
-            .map_err(|source| BindError::Listen { source, listen })?;
+        let endpoint_config = endpoint_config(&identity);
+        let server_config = server_config(identity)?;
+        let bound = || {
+            let socket = std::net::UdpSocket::bind(listen)?;
+            let runtime = quinn::default_runtime()
+                .ok_or_else(|| std::io::Error::other("there is no async runtime"))?;
+            Endpoint::new(endpoint_config, Some(server_config), socket, runtime)
+        };
+        let endpoint = bound().map_err(|source| BindError::Listen { source, listen })?;
         let local_addr = endpoint
             .local_addr()
             .map_err(|source| BindError::Listen { source, listen })?;

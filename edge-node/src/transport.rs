@@ -3,12 +3,19 @@
 //! Start at [`server_config`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use aws_lc_rs::{hmac, rand};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    ConnectionId, ConnectionIdGenerator, EndpointConfig, ServerConfig, TransportConfig, VarInt,
+};
 use satchel_protocol::limits::{ALPN, IDLE_TIMEOUT, MAX_REQUEST_STREAMS};
 
 use crate::identity::Identity;
+
+/// As many as quinn's own: two ids of 10,000 connections meet once in a billion nodes.
+const CONNECTION_ID_BYTES: usize = 8;
 
 /// Bytes of one stream taken before they are read. quinn's default is 1.25 MB.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -31,7 +38,36 @@ const INCOMING_TOTAL_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes of TLS handshake messages taken out of order: ours fit in 4 KiB. quinn's default is 16 KiB.
 const CRYPTO_BUFFER_BYTES: usize = 16 * 1024;
 
-/// The configuration of the node's endpoint. 0-RTT stays off: its data could be replayed.
+/// The endpoint of a node: after a restart it knows the connections of the time before, and resets them
+/// (RFC 9000 § 10.3). Devices find out with the first packet that they send.
+pub(crate) fn endpoint_config(identity: &Identity) -> EndpointConfig {
+    let reset = hmac::Key::new(hmac::HMAC_SHA256, &identity.restart_key);
+    let mut config = EndpointConfig::new(Arc::new(reset));
+    config.cid_generator(|| Box::new(RandomIds));
+    config
+}
+
+/// Connection ids that any start of the node takes for its own. quinn's default ones are known to one start only, and
+/// packets with others are dropped without a word. A reset is shorter than the packet that it answers.
+struct RandomIds;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut bytes = [0; CONNECTION_ID_BYTES];
+        rand::fill(&mut bytes).expect("the system gives random bytes");
+        ConnectionId::new(&bytes)
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// The configuration of the node's connections. 0-RTT stays off: its data could be replayed.
 pub(crate) fn server_config(identity: Identity) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)

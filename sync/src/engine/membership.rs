@@ -243,9 +243,19 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         id: NodeFingerprint,
         index: u32,
     ) -> Result<(), EngineError> {
-        let Some((ticket, _, (_, draft))) = self.changes.proposed.take() else {
+        let Some((ticket, change, (_, draft))) = self.changes.proposed.take() else {
             return Ok(());
         };
+        if index < self.state.control.index() {
+            // The log was read before this answer came, and the record was in it.
+            if self.is_in_force(&change) {
+                let result = Ok(Changed { index });
+                self.actions.push(Action::Changed { ticket, result });
+            } else {
+                self.changes.queue.push_front((ticket, change));
+            }
+            return Ok(());
+        }
         let record = (index, draft.record, draft.previous_epoch);
         let result = self
             .accept_records(id, &[record])?

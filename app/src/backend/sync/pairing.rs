@@ -211,6 +211,9 @@ pub(super) async fn approve(
         pair.refuse()
             .await
             .map_err(|error| failure::of_pairing(&error))?;
+        if emitter.is_cancelled() {
+            return Err(stopped());
+        }
         return Err(Failure::general(
             "the new laptop was refused: nothing was changed",
         ));

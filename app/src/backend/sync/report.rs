@@ -50,7 +50,9 @@ fn last_failure(report: &SyncReport) -> Option<&str> {
     (last.outcome != satchel_sync::engine::CONNECTED).then_some(last.outcome.as_str())
 }
 
-fn has_connection(status: &Status) -> bool {
+/// Whether an edge is connected and has let this laptop in.
+#[must_use]
+pub(super) fn has_connection(status: &Status) -> bool {
     let is_open = |phase| matches!(phase, EdgePhase::UpToDate | EdgePhase::CatchingUp);
     status.edges.iter().any(|edge| is_open(edge.phase))
 }
