@@ -570,9 +570,11 @@ fn two_windows_share_a_workspace_through_an_edge_node() {
 
     desk.click("Laptops & sync");
     desk.harness.set_size(egui::vec2(SCREEN[0], 900.0));
-    wait_both([&mut desk, &mut travel], "the laptops to come to rest", |desk, _| {
-        desk.shows("sent and received") && desk.shows("Synced just now")
-    });
+    wait_both(
+        [&mut desk, &mut travel],
+        "the laptops to come to rest",
+        |desk, _| desk.shows("sent and received") && desk.shows("Synced just now"),
+    );
     let hidden = [
         "satchel-edge:",
         " used",

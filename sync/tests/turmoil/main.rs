@@ -9,9 +9,10 @@
 //! A seed fixes what is done and what befalls the line. Keys and the contents of packets are random all the same, so a
 //! seed does not repeat a run to the last datagram.
 //!
-//! A failure prints its seed; `SATCHEL_SEED=<seed>` runs that one, `SATCHEL_SEEDS=<count>` more of them.
+//! `packaging/test.sh` says how it is run. A failure prints its seed; `SATCHEL_SEED=<seed>` runs that one, `SATCHEL_SEEDS=<count>` more of them.
 //! Start at [`laptops_become_equal_whatever_the_line_does`].
 
+#![cfg(satchel_turmoil)]
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod acks;
