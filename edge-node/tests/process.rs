@@ -142,6 +142,68 @@ async fn a_killed_node_keeps_everything_it_acknowledged() {
     check(&RawClient::welcome(program.address).await, &acknowledged).await;
 }
 
+/// Four devices append side by side, and the node is killed ten times: whoever has an `Ack` finds his fragment at
+/// that offset at the end, byte for byte, and no offset was given twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_killed_again_and_again_keeps_what_several_devices_have_acks_for() {
+    const KILLS: u32 = 10;
+    const DEVICES: u32 = 4;
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged = Vec::new();
+    for round in 0..KILLS {
+        let program = Program::start(dir.path());
+        let address = program.address;
+        let is_killed = tokio::sync::watch::Sender::new(false);
+        let devices: Vec<_> = (0..DEVICES)
+            .map(|device| {
+                let mut killed = is_killed.subscribe();
+                tokio::spawn(async move {
+                    let client = RawClient::welcome(address).await;
+                    let mut acks = Vec::new();
+                    for number in 0.. {
+                        let name = (round * DEVICES + device) << 16 | number;
+                        let fragment = fragment(name, 100 + name as usize % 3000);
+                        // A killed node says nothing.
+                        let answer = tokio::select! {
+                            answer = client.append(&fragment) => answer,
+                            _ = killed.wait_for(|killed| *killed) => None,
+                        };
+                        match answer {
+                            Some(offset) => acks.push((offset, fragment)),
+                            None => break,
+                        }
+                    }
+                    acks
+                })
+            })
+            .collect();
+        // Somewhere in the middle of what they do: the moments differ from round to round.
+        tokio::time::sleep(Duration::from_millis(150 + u64::from(round) * 37)).await;
+        tokio::task::spawn_blocking(move || program.kill())
+            .await
+            .unwrap();
+        is_killed.send_replace(true);
+        for device in devices {
+            acknowledged.extend(device.await.unwrap());
+        }
+    }
+    assert!(
+        acknowledged.len() >= (KILLS * DEVICES) as usize,
+        "only {} appends: the test did not test",
+        acknowledged.len()
+    );
+    let mut offsets: Vec<u64> = acknowledged.iter().map(|(offset, _)| offset.0).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    assert_eq!(
+        offsets.len(),
+        acknowledged.len(),
+        "an offset was given twice"
+    );
+    let program = Program::start(dir.path());
+    check(&RawClient::welcome(program.address).await, &acknowledged).await;
+}
+
 async fn check(
     client: &RawClient,
     acknowledged: &[(

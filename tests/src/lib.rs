@@ -9,6 +9,8 @@
 
 pub mod bench;
 pub mod dependencies;
+pub mod disk;
+pub mod edge;
 pub mod eval;
 pub mod in_process;
 pub mod laptop;

@@ -115,6 +115,9 @@ pub fn of_write(path: &Path, error: &std::io::Error) -> Failure {
 #[must_use]
 pub fn of_share(error: &ShareError) -> Failure {
     let kind = match error {
+        ShareError::Open(error @ OpenError::Locked { .. }) => {
+            return of_open(error).with_hint("It is open on this laptop, in a window or by another command: close it there first.");
+        }
         ShareError::Open(error) => return of_open(error),
         ShareError::Already | ShareError::Here | ShareError::Control(_) => FailureKind::Usage,
         _ if is_no_space(error) => FailureKind::NoSpace,
@@ -141,7 +144,9 @@ pub fn of_pairing(error: &PairError) -> Failure {
         PairError::NotReached(_) => Failure::new(FailureKind::Offline, words(error)).with_hint(
             "Check the link, that the edge node runs, and that this network lets UDP pass.",
         ),
-        PairError::NoSuchCode => Failure::new(FailureKind::NotFound, words(error)),
+        PairError::NoSuchCode | PairError::Gone => {
+            Failure::new(FailureKind::NotFound, words(error))
+        }
         _ => Failure::general(words(error)),
     }
 }

@@ -72,6 +72,23 @@ pub async fn carry_out(
         SyncCommand::Now { timeout_ms } => {
             now::exchange(shared, Duration::from_millis(timeout_ms), emitter).await
         }
+        SyncCommand::MeetAt { link } => {
+            let link = parse_link(&link)?;
+            let moved = shared.sync.with_engine(move |engine| {
+                (
+                    engine.meet_at(&link),
+                    vec![satchel_sync::engine::Event::Tick],
+                )
+            });
+            moved
+                .await?
+                .map_err(|error| Failure::general(failure::words(&error)))?;
+            report().await
+        }
+        SyncCommand::Leave => {
+            shared.sync.leave().await?;
+            report().await
+        }
         SyncCommand::ForgetWarnings => {
             let forgotten = shared
                 .sync

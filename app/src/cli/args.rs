@@ -348,6 +348,20 @@ pub(crate) enum SyncAction {
     Run,
     /// Print every connection that was made or tried
     Ledger,
+    /// Meet the other laptops at another edge node, or at one that has a new key; each laptop has to be told
+    MeetAt {
+        /// The link that the edge node printed when it was started
+        link: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Stop sharing the workspace on this laptop; its documents stay
+    Leave {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// What to do with the laptops of a workspace.

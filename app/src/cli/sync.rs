@@ -4,11 +4,12 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::args::{DevicesAction, SyncAction};
 use super::print::Printer;
 use super::workspace::answer;
-use super::{follow, perform, unlock};
+use super::{perform, unlock};
 use crate::backend::connect::{self, Connection};
 use crate::backend::workspaces::Workspaces;
 use crate::backend::{jobs, sync};
@@ -40,6 +41,26 @@ pub(crate) async fn run(
         SyncAction::Now { timeout } => SyncCommand::Now {
             timeout_ms: u64::from(timeout) * 1000,
         },
+        SyncAction::MeetAt { link, yes } => {
+            if !yes {
+                confirm(
+                    "Meet the other laptops at this edge node from now on, and at the old one no more? Go on only if its operator told you of it; every laptop needs the new link.",
+                    "the workspace is given to another edge node, and nobody can be asked here whether to do it",
+                )
+                .await?;
+            }
+            SyncCommand::MeetAt { link }
+        }
+        SyncAction::Leave { yes } => {
+            if !yes {
+                confirm(
+                    "Stop sharing this workspace on this laptop? Its documents stay here; nothing comes or goes any more.",
+                    "this laptop leaves the others, and nobody can be asked here whether to do it",
+                )
+                .await?;
+            }
+            SyncCommand::Leave
+        }
         SyncAction::Run => return stay(connection, printer).await,
         SyncAction::Ledger => {
             let reply = perform(connection, Command::Sync(SyncCommand::Status), printer).await?;
@@ -129,6 +150,27 @@ pub(crate) async fn devices(
     Ok(ExitCode::SUCCESS)
 }
 
+/// How long a pairing that is stopped may take to tell the other laptop.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// Ends a command at Ctrl-C: it is told, and what it says at the end is passed on.
+async fn stop(mut events: jobs::EventStream, otherwise: &str) -> Result<Reply, Failure> {
+    events.stopper().stop();
+    let ending = async {
+        loop {
+            match events.next().await {
+                Some(Event::Reply(reply)) => return Ok(*reply),
+                Some(Event::Failed(failure)) => return Err(failure),
+                Some(_) => {}
+                None => return Err(Failure::new(FailureKind::Cancelled, otherwise)),
+            }
+        }
+    };
+    tokio::time::timeout(STOP_WAIT, ending)
+        .await
+        .unwrap_or_else(|_| Err(Failure::new(FailureKind::Cancelled, otherwise)))
+}
+
 /// Shows who wants to join, and asks.
 async fn approve(
     connection: &Connection,
@@ -137,11 +179,18 @@ async fn approve(
     confirmed: bool,
 ) -> Result<ExitCode, Failure> {
     let mut events = connection.submit(Command::Sync(command)).await?;
+    let mut is_agreed = confirmed;
     loop {
         let event = tokio::select! {
             event = events.next() => event,
             _ = tokio::signal::ctrl_c() => {
-                return Err(Failure::new(FailureKind::Cancelled, "Stopped. Nothing was changed."));
+                let otherwise = if is_agreed {
+                    "Stopped while the new laptop was joining: `satchel devices list` says whether it is a member."
+                } else {
+                    "Stopped. Nothing was changed."
+                };
+                printer.reply(&stop(events, otherwise).await?);
+                return Ok(ExitCode::SUCCESS);
             }
         };
         match event {
@@ -159,7 +208,15 @@ async fn approve(
                 }));
                 if !confirmed {
                     eprint!("Do both laptops show these? [y/N] ");
-                    let accept = is_yes(&answer().await?);
+                    let accept = match answer().await {
+                        Ok(answer) => is_yes(&answer),
+                        // Ctrl-C at the question: the new laptop is refused.
+                        Err(_) => {
+                            printer.reply(&stop(events, "Stopped. Nothing was changed.").await?);
+                            return Ok(ExitCode::SUCCESS);
+                        }
+                    };
+                    is_agreed = accept;
                     let command = SyncCommand::ConfirmPairing { request, accept };
                     perform(connection, Command::Sync(command), printer).await?;
                 }
@@ -200,8 +257,27 @@ pub(crate) async fn pair(
             })
         }
     };
-    printer.reply(&follow(events, printer).await?);
+    printer.reply(&joining(events, printer).await?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// As [`follow`], but at Ctrl-C the code is given up, so that nobody waits for this laptop.
+async fn joining(mut events: jobs::EventStream, printer: &Printer) -> Result<Reply, Failure> {
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            _ = tokio::signal::ctrl_c() => {
+                return stop(events, "Stopped. `satchel workspace list` says whether it was joined already.").await;
+            }
+        };
+        match event {
+            Some(Event::Reply(reply)) => return Ok(*reply),
+            Some(Event::Failed(failure)) => return Err(failure),
+            Some(Event::Progress(_)) => {}
+            Some(event) => printer.event(&event),
+            None => return Err(jobs::ended_early()),
+        }
+    }
 }
 
 async fn confirm(question: &str, why: &str) -> Result<(), Failure> {

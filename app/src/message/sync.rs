@@ -95,6 +95,14 @@ pub enum SyncCommand {
     /// What was changed on two laptops at once in the last 30 days, and what became of it. Answered by
     /// [`Reply::Conflicts`](super::Reply::Conflicts).
     Conflicts,
+    /// Meet the other laptops at this edge node and at no other one. Answered by [`Reply::Sync`](super::Reply::Sync).
+    MeetAt {
+        /// The link of the edge node.
+        link: String,
+    },
+    /// Stop sharing the open workspace on this laptop; its documents stay. Answered by
+    /// [`Reply::Sync`](super::Reply::Sync).
+    Leave,
     /// The user has read the warnings. Answered by [`Reply::Sync`](super::Reply::Sync).
     ForgetWarnings,
 }

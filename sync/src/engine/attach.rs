@@ -12,7 +12,7 @@ use satchel_protocol::id::{FragmentId, NodeFingerprint};
 use serde::{Deserialize, Serialize};
 
 use super::documents::{Documents, Incoming, Outcome, Outgoing};
-use super::edge::{Asked, Edge};
+use super::edge::{Asked, Edge, refusal_words};
 use super::state::EngineError;
 use super::store::{SyncStore, Table};
 use super::{Action, Engine, rows};
@@ -112,8 +112,8 @@ pub(super) struct Queue {
     downloads: Option<VecDeque<(ContentHash, Vec<FragmentId>)>>,
     /// Files that no edge gave; asked for again after the next connection.
     missing: BTreeSet<ContentHash>,
-    /// The edge has no room; tried again after the next connection.
-    full: bool,
+    /// The edge has no room; tried again at this time of the monotonic clock, or after the next connection.
+    full_until_ms: Option<u64>,
 }
 
 impl Queue {
@@ -134,7 +134,7 @@ impl Queue {
             self.bodies_down.push_front(body);
         }
         self.missing.clear();
-        self.full = false;
+        self.full_until_ms = None;
         self.look_again();
         unsent
     }
@@ -143,6 +143,19 @@ impl Queue {
     pub(super) fn look_again(&mut self) {
         self.uploads = None;
         self.downloads = None;
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.full_until_ms.is_some()
+    }
+
+    pub(super) fn full_until_ms(&self) -> Option<u64> {
+        self.full_until_ms
+    }
+
+    /// Tries again what an edge had no room for, where the time has come.
+    pub(super) fn look_for_room(&mut self, now_ms: u64) {
+        self.full_until_ms.take_if(|until| *until <= now_ms);
     }
 
     pub(super) fn uploads(&self) -> usize {
@@ -230,8 +243,13 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let Some(edge) = live.map(|(id, _)| *id) else {
             return Ok(());
         };
-        if self.may_write() && !self.attach.full {
-            self.pump_up(edge)?;
+        if self.may_write() {
+            if !self.attach.is_full() {
+                self.pump_up(edge)?;
+            } else if self.attach.uploads.is_none() {
+                // They wait, and the user is to see that they do.
+                self.attach.uploads = Some(self.documents.to_upload().into());
+            }
         }
         self.pump_down(edge)
     }
@@ -412,18 +430,56 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         }
     }
 
-    pub(super) fn handle_attachment_refused(&mut self, step: Step, error: &ErrorAnswer) {
-        match step {
-            Step::Put => {
-                self.attach.up = None;
-                self.attach.full = true;
-                if matches!(error.code, ErrorCode::Quota | ErrorCode::DiskFull) {
-                    let words = "The edge node has no room for all original files: they stay on this laptop. Texts and chats are sent all the same.";
-                    self.state
-                        .warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
+    pub(super) fn handle_attachment_refused(
+        &mut self,
+        id: NodeFingerprint,
+        step: Step,
+        error: &ErrorAnswer,
+    ) {
+        match (step, error.code) {
+            (Step::Put, ErrorCode::Quota | ErrorCode::DiskFull) => {
+                self.attach.full_until_ms = Some(self.note_no_room(id, error));
+                self.put_back_upload();
+            }
+            // Nobody has it any more.
+            (Step::Get(_), ErrorCode::Gone) => self.drop_download(),
+            // What was on its way is taken up again on the next connection.
+            _ => self.give_up(id, refusal_words(error), true),
+        }
+    }
+
+    /// What has no room on the edge waits where it was.
+    fn put_back_upload(&mut self) {
+        match self.attach.up.take() {
+            Some(Upload {
+                target: Target::File(file),
+                ..
+            }) => {
+                if let Some(uploads) = &mut self.attach.uploads {
+                    uploads.push_front(file);
                 }
             }
-            Step::Get(_) => self.drop_download(),
+            Some(Upload {
+                target: Target::Body(body),
+                bytes,
+                ..
+            }) => {
+                let encoding = body.encoding();
+                // A newer state of it may have been put there meanwhile.
+                let key = body.doc().filter(|key| {
+                    let mut waiting = self.attach.bodies_up.iter();
+                    !waiting.any(|(other, ..)| other == key)
+                });
+                if let Some(key) = key {
+                    let outgoing = Outgoing {
+                        heads: body.heads(),
+                        bytes,
+                        all_ours: false,
+                    };
+                    self.attach.bodies_up.push_front((key, encoding, outgoing));
+                }
+            }
+            None => {}
         }
     }
 

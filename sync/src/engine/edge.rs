@@ -53,6 +53,8 @@ pub(super) struct Edge {
     /// Chain values before the latest offsets, to compare with what other devices were shown.
     pub(super) recent: BTreeMap<Offset, Chain>,
     pub(super) appending: usize,
+    /// It has no room: nothing is appended before this time of the monotonic clock.
+    pub(super) full_until_ms: Option<u64>,
     /// What the edge says it took, and has not yet shown in its log.
     pub(super) taken: BTreeMap<FragmentId, Offset>,
     /// Before this offset the edge was asked to leave out what was superseded.
@@ -118,6 +120,7 @@ impl Edge {
             next: Offset(0),
             recent: BTreeMap::new(),
             appending: 0,
+            full_until_ms: None,
             taken: BTreeMap::new(),
             compact_until: Offset(0),
             reopened: (0, 0),
@@ -159,6 +162,7 @@ impl Edge {
         self.inbox.clear();
         self.inbox_bytes = 0;
         self.appending = 0;
+        self.full_until_ms = None;
         self.sessions = 0;
     }
 }
@@ -186,7 +190,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     }
 
     pub(super) fn connect_where_due(&mut self) {
-        if self.state.removed {
+        if self.state.removed || self.state.copied {
             return;
         }
         let now = self.now.monotonic_ms;
@@ -201,11 +205,16 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
 
     /// Tries all edges again at once: the network is back, or the user asks for it.
     pub fn retry_now(&mut self) {
+        if self.state.copied {
+            return;
+        }
+        self.attach.look_for_room(u64::MAX);
         for edge in self.edges.values_mut() {
             if matches!(edge.phase, Phase::Offline { .. } | Phase::Stopped) {
                 edge.failures = 0;
                 edge.phase = Phase::Offline { retry_at_ms: 0 };
             }
+            edge.full_until_ms = None;
         }
     }
 
@@ -224,7 +233,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let connection = Connection {
             at_ms: self.now.wall_ms,
             address: edge.link.to_string(),
-            outcome: "connected".to_owned(),
+            outcome: super::rows::CONNECTED.to_owned(),
         };
         self.state.record_connection(connection, &mut self.rows);
         let is_there = self.state.edge_row(&id).has_mailbox || self.state.founding.joined;
@@ -463,17 +472,18 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 }
                 match error.code {
                     ErrorCode::Denied => self.reopen(id),
-                    ErrorCode::Quota => {
-                        let words = "the workspace takes all the room that it has on the edge node: remove what you do not need, or ask its operator for more. Nothing is lost; it waits on this laptop.";
-                        self.state.warn(self.now.wall_ms, words.to_owned(), &mut self.rows);
-                        self.give_up(id, words, true);
+                    ErrorCode::Quota | ErrorCode::DiskFull => {
+                        let until_ms = self.note_no_room(id, &error);
+                        if let Some(edge) = self.edges.get_mut(&id) {
+                            edge.full_until_ms = Some(until_ms);
+                        }
                     }
                     _ => self.give_up(id, refusal_words(&error), true),
                 }
                 tracing::debug!(%fragment, code = ?error.code, "an entry was not taken");
             }
             Asked::Change => self.handle_change_refused(id, &error)?,
-            Asked::Attachment(step) => self.handle_attachment_refused(step, &error),
+            Asked::Attachment(step) => self.handle_attachment_refused(id, step, &error),
             _ => self.give_up(id, refusal_words(&error), busy || is_passing(error.code)),
         }
         Ok(())
@@ -644,6 +654,6 @@ fn is_passing(code: ErrorCode) -> bool {
     )
 }
 
-fn refusal_words(error: &ErrorAnswer) -> String {
+pub(super) fn refusal_words(error: &ErrorAnswer) -> String {
     crate::net::RequestError::from_answer(*error, 0).to_string()
 }

@@ -16,6 +16,8 @@
 //! | `receive` | fragments that arrive: judged, taken in, or kept waiting |
 //! | `send` | what was written here, as signed and sealed entries |
 //! | `pack` | many entries into one, and the check of other devices' packs |
+//! | `room` | an edge without room, and clocks that differ |
+//! | `moving` | another edge; a device that exists twice |
 //! | `attach` | files that belong to documents, in chunks beside the log |
 //! | [`status`] | what the user sees |
 
@@ -24,9 +26,11 @@ pub mod documents;
 mod edge;
 mod follow;
 mod membership;
+mod moving;
 mod pack;
 pub mod parts;
 mod receive;
+mod room;
 mod rows;
 mod send;
 mod state;
@@ -42,7 +46,7 @@ use satchel_protocol::link::NodeLink;
 pub use attach::{AttachError, Attachments};
 pub use documents::{Arrival, Documents, DocumentsError, Incoming, Outcome, Outgoing};
 pub use membership::{Change, ChangeError, Changed};
-pub use rows::Connection;
+pub use rows::{CONNECTED, Connection};
 pub use state::{EngineError, Founding};
 pub use state::{control_row, first_rows};
 pub use status::{DeviceStatus, EdgePhase, EdgeStatus, Status, Warning};
@@ -205,6 +209,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let bodies = engine.state.bodies.take();
         engine.want_remembered_bodies(bodies.as_ref());
         engine.follow_edges();
+        if engine.state.copied {
+            engine.show_as_copy();
+        }
         Ok(engine)
     }
 
@@ -270,6 +277,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         self.propose_wishes();
         self.flush_where_due()?;
         self.pack_where_due()?;
+        self.look_for_room();
         self.pump_items();
         self.pump_attachments()?;
         self.commit()
@@ -278,7 +286,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     /// When the next [`Event::Tick`] is wanted, by the monotonic clock; `None` when nothing is due.
     #[must_use]
     pub fn wake_at_ms(&self) -> Option<u64> {
-        if self.state.removed {
+        if self.state.removed || self.state.copied {
             return None;
         }
         let edges = self.edges.values().filter_map(Edge::wake_at_ms);
@@ -287,6 +295,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             self.sending.due_ms().filter(|_| may_send),
             self.pack_due_ms().filter(|_| may_send),
             self.look_for_missing_at_ms(),
+            self.room_at_ms(),
         ];
         edges.chain(own.into_iter().flatten()).min()
     }

@@ -37,6 +37,8 @@ enum Verdict {
     Wait(Wait),
     /// For good: it is altered, forged, or of somebody who may not write.
     Refuse(String),
+    /// This device wrote it, and does not know: its data are older than what it sent.
+    Copied,
 }
 
 impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
@@ -116,6 +118,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                             fragment,
                         });
                     }
+                    Verdict::Copied => self.stop_as_copy(),
                     Verdict::Refuse(words) => {
                         self.state.stop_waiting(fragment.id(), &mut self.rows);
                         self.state.warn(self.now.wall_ms, words, &mut self.rows);
@@ -256,10 +259,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             return take(inner);
         }
         if inner.device == self.state.device.id() {
-            return Verdict::Refuse(
-                "A copy of this laptop's data writes as this laptop, or this laptop was restored from a backup. Remove it on another laptop and pair it anew."
-                    .to_owned(),
-            );
+            return Verdict::Copied;
         }
         let follows = inner.sequence == known + 1 && inner.previous == known_hash;
         // A pack stands for what it covers; before that nothing need have arrived.

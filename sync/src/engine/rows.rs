@@ -122,6 +122,9 @@ impl Wait {
     }
 }
 
+/// How a connection went that was made.
+pub const CONNECTED: &str = "connected";
+
 /// One connection, for the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {

@@ -71,6 +71,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let role = role.filter(|member| member.removed.is_none());
         role.is_some_and(|member| member.role != Role::Reader)
             && !self.state.removed
+            && !self.state.copied
             && !self.state.awaits_index
     }
 
@@ -368,7 +369,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         if !self.may_write() {
             return;
         }
-        let Some(edge) = self.edges.get(&id) else {
+        let Some(edge) = self
+            .edges
+            .get(&id)
+            .filter(|edge| edge.full_until_ms.is_none())
+        else {
             return;
         };
         let under_way: BTreeSet<FragmentId> = edge

@@ -62,6 +62,9 @@ pub struct Founding {
     /// What the operator of an edge gave to those who may make mailboxes; empty where none is needed.
     #[serde(default)]
     pub invitation: String,
+    /// The user of this device has chosen `edges`, whatever the control log names.
+    #[serde(default)]
+    pub moved: bool,
 }
 
 pub(super) struct State {
@@ -77,6 +80,8 @@ pub(super) struct State {
     pub(super) own: Own,
     pub(super) awaits_index: bool,
     pub(super) removed: bool,
+    /// Entries of this device are on an edge that it does not know of.
+    pub(super) copied: bool,
     pub(super) shared: BTreeMap<DocKey, Vec<ChangeHash>>,
     pub(super) fragments: BTreeMap<FragmentId, EncryptedFragment>,
     pub(super) items: BTreeMap<FragmentId, Item>,
@@ -99,6 +104,7 @@ const POLICY_COUNTER: &str = "policy counter";
 const OWN: &str = "own";
 const AWAITS_INDEX: &str = "awaits index";
 const REMOVED: &str = "removed";
+const COPIED: &str = "copied";
 const WARNINGS: &str = "warnings";
 const LEDGER: &str = "ledger";
 
@@ -258,9 +264,13 @@ impl State {
         let flag = |name: &str| text(name).and_then(|bytes| rows::parse::<bool>(bytes));
         let genesis = from_hex(&founding.genesis).map_err(|_| wrong())?;
         let mut log = ControlLog::joining(founding.workspace, genesis);
-        let accepted = log
-            .accept_all(&control, &device, &mut keyring)
-            .map_err(|_| EngineError::Rows("the list of members"))?;
+        // A device that has just joined has no record yet, and so no way back from the newest keys.
+        let accepted = if control.is_empty() {
+            Vec::new()
+        } else {
+            log.accept_all(&control, &device, &mut keyring)
+                .map_err(|_| EngineError::Rows("the list of members"))?
+        };
         let mut epoch = 0;
         let made = accepted.iter().map(|accepted| {
             epoch += u32::from(accepted.new_epoch);
@@ -278,6 +288,7 @@ impl State {
                 .unwrap_or_default(),
             awaits_index: flag(AWAITS_INDEX).unwrap_or(false),
             removed: flag(REMOVED).unwrap_or(false),
+            copied: flag(COPIED).unwrap_or(false),
             warnings: text(WARNINGS)
                 .and_then(|bytes| rows::parse(bytes))
                 .unwrap_or_default(),
@@ -314,7 +325,7 @@ impl State {
     /// The edges that the members agreed on.
     pub(super) fn links(&self) -> Vec<NodeLink> {
         let agreed = self.control.edges();
-        let links = if agreed.is_empty() {
+        let links = if agreed.is_empty() || self.founding.moved {
             &self.founding.edges[..]
         } else {
             agreed
@@ -408,6 +419,17 @@ impl State {
         rows.push(rows::put(Table::Own, REMOVED, &true));
     }
 
+    pub(super) fn be_copied(&mut self, rows: &mut Vec<Row>) {
+        self.copied = true;
+        rows.push(rows::put(Table::Own, COPIED, &true));
+    }
+
+    pub(super) fn meet_at(&mut self, link: &NodeLink, rows: &mut Vec<Row>) {
+        self.founding.edges = vec![link.to_string()];
+        self.founding.moved = true;
+        rows.push(rows::put(Table::Own, FOUNDING, &self.founding));
+    }
+
     /// Notes something for the user, once.
     pub(super) fn warn(&mut self, at_ms: i64, words: String, rows: &mut Vec<Row>) {
         if self.warnings.iter().any(|warning| warning.words == words) {
@@ -417,6 +439,15 @@ impl State {
         let extra = self.warnings.len().saturating_sub(MAX_WARNINGS);
         self.warnings.drain(..extra);
         rows.push(rows::put(Table::Own, WARNINGS, &self.warnings));
+    }
+
+    /// Takes back what is no longer so.
+    pub(super) fn unwarn(&mut self, is_past: impl Fn(&str) -> bool, rows: &mut Vec<Row>) {
+        let before = self.warnings.len();
+        self.warnings.retain(|warning| !is_past(&warning.words));
+        if self.warnings.len() < before {
+            rows.push(rows::put(Table::Own, WARNINGS, &self.warnings));
+        }
     }
 
     pub(super) fn forget_warnings(&mut self, rows: &mut Vec<Row>) {

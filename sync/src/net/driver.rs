@@ -94,6 +94,7 @@ pub async fn run_with(
     let mut jobs: Vec<Work> = Vec::new();
     loop {
         let events = connections.current(std::mem::take(&mut gathered));
+        jobs.extend(connections.clocks(&events));
         let (shared, report) = (Arc::clone(&engine), Arc::clone(&report));
         let doing = std::mem::take(&mut jobs);
         let stepped = tokio::task::spawn_blocking(move || step(&shared, events, doing, &*report));
@@ -181,6 +182,27 @@ impl Connections {
             .into_iter()
             .filter(|(generation, _)| *generation == 0 || generations.contains(generation))
             .map(|(_, event)| event)
+            .collect()
+    }
+
+    /// Has the engine compare this device's clock with those of edges that have just said theirs.
+    fn clocks(&self, events: &[Event]) -> Vec<Work> {
+        let connected = events.iter().filter_map(|event| match event {
+            Event::Connected { edge, .. } => self.open.get(edge)?.client.get(),
+            _ => None,
+        });
+        connected
+            .map(|client| {
+                let edge_ms = client.limits().time_ms;
+                let work: Work = Box::new(move |engine| {
+                    if let Err(error) = engine.note_clock(edge_ms, now()) {
+                        // The step that follows meets the same disk, and says so.
+                        tracing::debug!(%error, "what the clocks say was not kept");
+                    }
+                    Vec::new()
+                });
+                work
+            })
             .collect()
     }
 

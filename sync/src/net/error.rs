@@ -21,7 +21,7 @@ pub enum ConnectError {
     },
     /// Somebody answered with another key. Retrying does not help.
     #[error(
-        "this is not the expected edge node: it has fingerprint {found}, expected {expected}; if the operator did not tell you of a new key, do not go on"
+        "this is not the expected edge node: it has fingerprint {found}, expected {expected}; if the operator did not tell you of a new key, do not go on. With the new link that the operator gave you: `satchel sync meet-at LINK`"
     )]
     WrongFingerprint {
         /// Whom we wanted.

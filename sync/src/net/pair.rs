@@ -19,13 +19,28 @@ use crate::pairing::{
 /// How long the two laptops have: the edge forgets the code then.
 pub const PAIRING_LIFETIME: Duration = Duration::from_secs(600);
 
+/// How long a laptop whose code was typed may take to answer: it shows the code, and waits for nothing but this.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
+/// How long a laptop that was let in may take to say that it has joined: it has to write a workspace to its disk.
+const JOIN_WAIT: Duration = Duration::from_secs(30);
+/// How long giving up a code may take.
+const BURN_WAIT: Duration = Duration::from_secs(2);
+
 /// Why two laptops did not meet. Nothing was changed on either of them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PairError {
-    /// The edge cannot be reached.
+    /// The edge cannot be reached now.
     #[error("{0}")]
     NotReached(String),
+    /// The edge is not to be trusted or not understood: trying again does not help.
+    #[error("{0}")]
+    WrongEdge(String),
+    /// The laptop that shows the code is not there any more.
+    #[error(
+        "the new laptop does not answer: does it still show this code? Begin again with a new one"
+    )]
+    Gone,
     /// The edge knows no such code.
     #[error(
         "the edge node knows no such code: it was mistyped, used already, or is older than ten minutes; show a new one on the new laptop"
@@ -34,6 +49,9 @@ pub enum PairError {
     /// The other laptop did not answer in time.
     #[error("the other laptop did not answer within ten minutes: begin again with a new code")]
     TooLate,
+    /// The other laptop was let in and did not say that it has joined.
+    #[error("the new laptop did not finish joining")]
+    NotJoined,
     /// The edge refused or broke off.
     #[error(transparent)]
     Edge(#[from] RequestError),
@@ -64,6 +82,12 @@ pub struct PairNew {
 pub struct PairNewWaiting {
     meeting: Meeting,
     joiner: JoinerWaiting,
+}
+
+/// The new laptop, which has all that it needs and has to write it down.
+pub struct Joining {
+    meeting: Meeting,
+    joined: Vec<u8>,
 }
 
 /// A member's laptop that has met the new one, and asks its user.
@@ -98,12 +122,18 @@ impl PairNew {
         &self.code
     }
 
-    /// Waits for the other laptop, and tells it who this one is.
+    /// Waits for the other laptop, and tells it who this one is. Once `stopped` is ready, the code is given up.
     ///
     /// # Errors
-    /// See [`PairError`]; the code is used up.
-    pub async fn meet(self, info: &DeviceInfo) -> Result<PairNewWaiting, PairError> {
-        let reply = self.meeting.next(0).await?;
+    /// See [`PairError`]; the code is used up. `None` when it was stopped.
+    pub async fn meet(
+        self,
+        info: &DeviceInfo,
+        stopped: impl Future<Output = ()>,
+    ) -> Result<Option<PairNewWaiting>, PairError> {
+        let Some(reply) = self.meeting.next_unless(0, stopped).await? else {
+            return Ok(None);
+        };
         let (joiner, accept) = match self.joiner.confirm(&reply, &info.encode()) {
             Ok(confirmed) => confirmed,
             Err(error) => {
@@ -112,10 +142,10 @@ impl PairNew {
             }
         };
         self.meeting.post(accept).await?;
-        Ok(PairNewWaiting {
+        Ok(Some(PairNewWaiting {
             meeting: self.meeting,
             joiner,
-        })
+        }))
     }
 }
 
@@ -126,18 +156,51 @@ impl PairNewWaiting {
         self.joiner.check()
     }
 
-    /// Waits until the user of the other laptop has approved.
+    /// Waits until the user of the other laptop has approved. Once `stopped` is ready, the code is given up.
+    ///
+    /// What comes back besides must be told how the joining went: [`Joining::joined`] or [`Joining::failed`].
     ///
     /// # Errors
-    /// See [`PairError`].
-    pub async fn welcome(self) -> Result<Welcome, PairError> {
-        let answer = self.meeting.next(1).await;
-        let welcomed = match answer {
-            Ok(answer) => self.joiner.finish(&answer).map_err(PairError::from),
+    /// See [`PairError`]. `None` when it was stopped.
+    pub async fn welcome(
+        self,
+        stopped: impl Future<Output = ()>,
+    ) -> Result<Option<(Welcome, Joining)>, PairError> {
+        let joined = self.joiner.joined();
+        let welcomed = match self.meeting.next_unless(1, stopped).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(answer)) => self.joiner.finish(&answer).map_err(PairError::from),
             Err(error) => Err(error),
         };
+        let welcome = welcomed.and_then(|bytes| Ok(Welcome::decode(&bytes)?));
+        match welcome {
+            Ok(welcome) => Ok(Some((
+                welcome,
+                Joining {
+                    meeting: self.meeting,
+                    joined,
+                },
+            ))),
+            Err(error) => {
+                self.meeting.burn().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Joining {
+    /// Tells the other laptop that this one is a member now.
+    ///
+    /// # Errors
+    /// See [`PairError`]: the other laptop takes the membership back then.
+    pub async fn joined(self) -> Result<(), PairError> {
+        self.meeting.post(self.joined).await
+    }
+
+    /// Tells the other laptop that this one does not become a member after all.
+    pub async fn failed(self) {
         self.meeting.burn().await;
-        Ok(Welcome::decode(&welcomed?)?)
     }
 }
 
@@ -150,10 +213,15 @@ impl PairKnown {
         let client = reach(link).await?;
         let nameplate = code.nameplate();
         let meeting = Meeting::open(client, Request::RvClaim { nameplate }).await?;
-        let hello = meeting.next(0).await?;
+        let until = Instant::now() + ANSWER_WAIT;
+        let hello = meeting.next_until(0, until).await?;
         let (approver, reply) = Approver::start(code, link.fingerprint, &hello)?;
         meeting.post(reply).await?;
-        let accept = meeting.next(1).await?;
+        let accept = match meeting.next_until(1, until).await {
+            // It has looked at our answer, and does not go on.
+            Err(PairError::NoSuchCode) => return Err(PairingError::WrongCode.into()),
+            accept => accept?,
+        };
         let approver = match approver.receive(&accept) {
             Ok(approver) => approver,
             Err(error) => {
@@ -181,13 +249,22 @@ impl PairKnown {
         self.approver.check()
     }
 
-    /// Sends what the new laptop needs. It must be a member already.
+    /// Sends what the new laptop needs, and waits until it has joined. It must be a member already.
     ///
     /// # Errors
-    /// See [`PairError`].
+    /// See [`PairError`]: its membership is to be taken back then.
     pub async fn welcome(self, welcome: &Welcome) -> Result<(), PairError> {
+        let expected = self.approver.expects();
         let answer = self.approver.welcome(&welcome.encode()?)?;
-        self.meeting.post(answer).await
+        self.meeting.post(answer).await?;
+        let until = Instant::now() + JOIN_WAIT;
+        let end = self.meeting.next_until(2, until).await;
+        self.meeting.burn().await;
+        match end {
+            Ok(end) if end == expected => Ok(()),
+            Ok(_) | Err(PairError::NoSuchCode | PairError::Gone) => Err(PairError::NotJoined),
+            Err(error) => Err(error),
+        }
     }
 
     /// Tells the new laptop that its user is not wanted.
@@ -200,9 +277,13 @@ impl PairKnown {
 }
 
 async fn reach(link: &NodeLink) -> Result<EdgeClient, PairError> {
-    connect(link, open_socket)
-        .await
-        .map_err(|(words, _)| PairError::NotReached(words))
+    connect(link, open_socket).await.map_err(|(words, is_passing)| {
+        if is_passing {
+            PairError::NotReached(words)
+        } else {
+            PairError::WrongEdge(words)
+        }
+    })
 }
 
 /// A laptop's device information, signed by its keys.
@@ -239,19 +320,46 @@ impl Meeting {
         one(&self.client, &request).await.map(|_| ())
     }
 
-    /// The other side's message with this number.
+    /// The other side's message with this number, which a person may have to think about.
     async fn next(&self, index: u8) -> Result<Vec<u8>, PairError> {
+        match self.next_until(index, self.until).await {
+            Err(PairError::Gone) => Err(PairError::TooLate),
+            answer => answer,
+        }
+    }
+
+    /// As [`Meeting::next`]; gives up the code once `stopped` is ready.
+    async fn next_unless(
+        &self,
+        index: u8,
+        stopped: impl Future<Output = ()>,
+    ) -> Result<Option<Vec<u8>>, PairError> {
+        tokio::select! {
+            biased;
+            () = stopped => {
+                self.burn().await;
+                Ok(None)
+            }
+            answer = self.next(index) => answer.map(Some),
+        }
+    }
+
+    async fn next_until(&self, index: u8, until: Instant) -> Result<Vec<u8>, PairError> {
         let request = Request::RvNext {
             nameplate: self.nameplate,
             token: self.token,
             index,
         };
-        while Instant::now() < self.until {
-            if let Answer::RvMessage { body } = one(&self.client, &request).await? {
-                return Ok(body);
+        let asked = async {
+            loop {
+                if let Answer::RvMessage { body } = one(&self.client, &request).await? {
+                    return Ok(body);
+                }
             }
-        }
-        Err(PairError::TooLate)
+        };
+        tokio::time::timeout_at(until.into(), asked)
+            .await
+            .unwrap_or(Err(PairError::Gone))
     }
 
     /// So that nobody tries the code again; the edge forgets it by itself as well.
@@ -260,7 +368,8 @@ impl Meeting {
             nameplate: self.nameplate,
             token: self.token,
         };
-        one(&self.client, &request).await.ok();
+        // Whoever stops does not wait for long.
+        drop(tokio::time::timeout(BURN_WAIT, one(&self.client, &request)).await);
     }
 }
 

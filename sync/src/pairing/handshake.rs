@@ -1,4 +1,4 @@
-//! The four messages between two devices, each step a type of its own.
+//! The five messages between two devices, each step a type of its own.
 //!
 //! Pure: gives and takes bytes, and knows neither network nor time. Every step takes `self`: what fails can never be
 //! tried again with the same code. Start at [`Joiner::start`] and [`Approver::start`].
@@ -91,7 +91,16 @@ impl JoinerWaiting {
         self.check
     }
 
-    /// Takes the approver's last message and gives the welcome.
+    /// The last message of all. Send it only once this device is a member with all that it needs on its disk: until
+    /// the approver has it, it takes the membership back.
+    #[must_use]
+    pub fn joined(&self) -> Vec<u8> {
+        let mut bytes = Message::Joined.header();
+        bytes.extend(self.schedule.joined());
+        bytes
+    }
+
+    /// Takes the approver's answer and gives the welcome.
     ///
     /// # Errors
     /// [`PairingError::Refused`] when the person said no; any other when the message is not the approver's answer.
@@ -195,7 +204,15 @@ impl ApproverWaiting {
         self.check
     }
 
-    /// Says yes: the bytes are the last message, with what the new device needs.
+    /// What the new device says at the end, when all went well for it as well.
+    #[must_use]
+    pub fn expects(&self) -> Vec<u8> {
+        let mut bytes = Message::Joined.header();
+        bytes.extend(self.schedule.joined());
+        bytes
+    }
+
+    /// Says yes: the bytes are the answer, with what the new device needs.
     ///
     /// Call it only after the person saw the same pictures on both devices.
     ///
@@ -205,7 +222,7 @@ impl ApproverWaiting {
         self.answer(Verdict::Welcome, welcome)
     }
 
-    /// Says no: the bytes are the last message.
+    /// Says no: the bytes are the answer, and the last message.
     #[must_use]
     pub fn refuse(self) -> Vec<u8> {
         self.answer(Verdict::Refused, &[])

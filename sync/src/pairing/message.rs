@@ -1,4 +1,4 @@
-//! How the four messages of pairing lie in bytes.
+//! How the five messages of pairing lie in bytes.
 //!
 //! Knows lengths and places, never a key. Start at [`Message`]; the tables are in the module above.
 
@@ -33,8 +33,9 @@ pub(super) const HELLO_BYTES: usize = HEADER_BYTES + PAKE_BYTES + HASH_BYTES;
 const REPLY_BYTES: usize = HEADER_BYTES + PAKE_BYTES + HASH_BYTES;
 const ACCEPT_BYTES: usize = HEADER_BYTES + HASH_BYTES + HASH_BYTES + PADDED_BYTES + TAG_BYTES;
 const ANSWER_BYTES: usize = HEADER_BYTES + 1 + PADDED_BYTES + TAG_BYTES;
+const JOINED_BYTES: usize = HEADER_BYTES + HASH_BYTES;
 
-/// Which of the four. The number is its second byte, its nonce, and its place in the order.
+/// Which of the five. The number is its second byte, its nonce, and its place in the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Message {
@@ -46,6 +47,8 @@ pub(super) enum Message {
     Accept = 2,
     /// m3, approver to joiner.
     Answer = 3,
+    /// m4, joiner to approver.
+    Joined = 4,
 }
 
 impl Message {
@@ -66,7 +69,7 @@ impl Message {
             (VERSION, number) if number == self as u8 && bytes.len() == self.total_bytes() => {
                 Ok(body)
             }
-            (VERSION, number) if number != self as u8 && number <= Self::Answer as u8 => {
+            (VERSION, number) if number != self as u8 && number <= Self::Joined as u8 => {
                 Err(PairingError::OutOfOrder)
             }
             _ => Err(PairingError::Malformed),
@@ -79,6 +82,7 @@ impl Message {
             Self::Reply => REPLY_BYTES,
             Self::Accept => ACCEPT_BYTES,
             Self::Answer => ANSWER_BYTES,
+            Self::Joined => JOINED_BYTES,
         }
     }
 }

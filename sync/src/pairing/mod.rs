@@ -18,15 +18,17 @@
 //! let approver = approver.receive(&m2)?;
 //! assert_eq!(approver.check(), joiner.check());
 //! assert_eq!(approver.device_info(), b"who I am");
+//! let (expected, m4) = (approver.expects(), joiner.joined());
 //! let m3 = approver.welcome(b"what you need")?;
 //! assert_eq!(*joiner.finish(&m3)?, b"what you need");
+//! assert_eq!(m4, expected);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! | module | idea |
 //! |---|---|
 //! | `code`, `words` | what people read and type |
-//! | `handshake` | the four messages, each step a type |
+//! | `handshake` | the five messages, each step a type |
 //! | `message` | their bytes |
 //! | `schedule` | the keys |
 //! | `emoji` | the pictures that people compare |
@@ -44,6 +46,7 @@
 //! | m1 | approver → joiner | `01 01` ‖ pake_b 33 ‖ confirmation of the approver 32 = 67 |
 //! | m2 | joiner → approver | `01 02` ‖ confirmation of the joiner 32 ‖ seal(reveal 32 ‖ padded device information) = 1,620 |
 //! | m3 | approver → joiner | `01 03` ‖ seal(verdict 1 ‖ padded welcome) = 1,557 |
+//! | m4 | joiner → approver | `01 04` ‖ end 32 = 34; only after a welcome, once the joiner has it on its disk |
 //!
 //! - *padded* = length u16 ‖ payload ‖ zeros, 1,538 bytes together. Verdict 1 is a welcome, 0 a refusal with an empty
 //!   payload: both look the same from outside.
@@ -55,6 +58,8 @@
 //! - Keys = HKDF-SHA256(salt = transcript, secret = SPAKE2's key, info = `wsync-pair-1` ‖ one of ` seal joiner`,
 //!   ` seal approver`, ` confirm joiner`, ` confirm approver`, ` check`), 32 bytes each.
 //! - *confirmation* of a side = BLAKE3 keyed with its confirm key over the transcript, compared in constant time.
+//! - *end* = BLAKE3 keyed with the joiner's confirm key over transcript ‖ ` joined`. Without it the approver takes the
+//!   membership back: a device that never came would stay a member for ever.
 //! - *seal* = ChaCha20-Poly1305 with the sender's seal key; nonce = number of the message u8 ‖ 11 zeros; additional data =
 //!   number of the message u8 ‖ transcript. A key seals one message in its life.
 //! - Pictures = the first 8 bytes of BLAKE3 keyed with the check key over reveal: four u16, each modulo 64 an index into

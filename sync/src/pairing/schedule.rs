@@ -98,6 +98,13 @@ impl Schedule {
         *blake3::keyed_hash(&self.confirm[sender as usize], &self.transcript).as_bytes()
     }
 
+    /// What the joiner shows when it is a member with everything that it needs on its disk.
+    pub(super) fn joined(&self) -> [u8; HASH_BYTES] {
+        let mut hash = blake3::Hasher::new_keyed(&self.confirm[Role::Joiner as usize]);
+        hash.update(&self.transcript).update(b" joined");
+        *hash.finalize().as_bytes()
+    }
+
     /// Compares in constant time.
     pub(super) fn verify(&self, sender: Role, confirmation: &[u8]) -> Result<(), PairingError> {
         verify_slices_are_equal(&self.confirmation(sender), confirmation)

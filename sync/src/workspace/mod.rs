@@ -38,7 +38,7 @@ mod save;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 pub use conflicts::{
@@ -97,7 +97,7 @@ pub struct Workspace {
     /// What the sync has not looked at yet.
     dirty: Arc<Dirty>,
     /// This device, in a workspace that is shared with others.
-    device: OnceLock<DeviceId>,
+    device: Mutex<Option<DeviceId>>,
     /// Joined, and the list of documents has not arrived yet.
     awaits_index: AtomicBool,
     _lock: File,
@@ -183,7 +183,7 @@ impl Workspace {
             keystrokes: Mutex::new(Keystrokes::none(keystrokes_place(dir))),
             author,
             dirty,
-            device: OnceLock::new(),
+            device: Mutex::new(None),
             awaits_index: AtomicBool::new(false),
             _lock: lock,
         }
@@ -192,8 +192,7 @@ impl Workspace {
     /// Writes as this device of a shared workspace from now on.
     pub(crate) fn become_device(&self, device: DeviceId) {
         self.author.become_device(device);
-        // A workspace is one device's for as long as it is open.
-        self.device.set(device).ok();
+        *self.device.lock().unwrap_or_else(PoisonError::into_inner) = Some(device);
     }
 
     /// Makes the workspace ready for others: notes whose paths its documents name, and makes room for what is shared.
@@ -224,7 +223,7 @@ impl Workspace {
     /// This device, where the workspace is shared and its sync is open.
     #[must_use]
     pub fn device(&self) -> Option<DeviceId> {
-        self.device.get().copied()
+        *self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls `wake` whenever something was saved that other devices do not have yet.

@@ -177,6 +177,7 @@ impl World {
             edges: self.links.iter().map(ToString::to_string).collect(),
             joined: false,
             invitation: String::new(),
+            moved: false,
         };
         let mut rows = first_rows(&founding, &keys, &keyring, Some(&policy), false);
         rows.push(control_row(0, &draft.record, None));
@@ -220,6 +221,7 @@ impl World {
             edges: welcome.edges.clone(),
             joined: true,
             invitation: String::new(),
+            moved: false,
         };
         let mut keyring = Keyring::new();
         let secrets = &welcome.secrets;

@@ -15,7 +15,7 @@ use satchel_sync::share::{self, WorkspaceEngine};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::report;
+use super::report::{self, last_attempt_failed};
 use crate::backend::failure;
 use crate::backend::preferences::Preferences;
 use crate::message::{Failure, FailureKind, SyncReport, SyncState};
@@ -26,6 +26,8 @@ const QUEUE: usize = 64;
 const ARRIVALS: usize = 64;
 /// How long the end of a session may wait for what was written in it to be sent.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
+/// The same where the last attempt to connect failed: enough for an edge that is there again, and not felt.
+const SHORT_FLUSH_WAIT: Duration = Duration::from_millis(300);
 /// How long the engine may take to answer, before what is known of it is told instead.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// A change of the members is ordered by the edge node, which may have to be reached first.
@@ -51,6 +53,8 @@ struct Inner {
     /// Whether to run is to be looked at anew.
     again: Notify,
     ended: AtomicBool,
+    /// The user has this laptop leave: no engine may begin meanwhile.
+    leaving: AtomicBool,
     /// The way to the engine, while it runs.
     work: watch::Sender<Option<mpsc::Sender<Work>>>,
     reports: watch::Sender<SyncReport>,
@@ -111,6 +115,7 @@ impl SyncHost {
             stop: Notify::new(),
             again: Notify::new(),
             ended: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             work: watch::Sender::new(None),
             reports: watch::Sender::new(report),
             arrivals: broadcast::Sender::new(ARRIVALS),
@@ -145,6 +150,32 @@ impl SyncHost {
         let shared = reports.wait_for(|report| report.state != SyncState::NotShared);
         // It says by itself why it does not begin.
         drop(tokio::time::timeout(ANSWER_WAIT, shared).await);
+    }
+
+    /// Stops sharing the workspace on this laptop. Its documents stay.
+    ///
+    /// # Errors
+    /// When it is not shared, or the disk refuses.
+    pub async fn leave(&self) -> Result<(), Failure> {
+        if self.inner.reports.borrow().state == SyncState::NotShared {
+            return Err(self.not_running());
+        }
+        self.inner.leaving.store(true, Ordering::Release);
+        self.inner.stop.notify_one();
+        let mut work = self.inner.work.subscribe();
+        // An engine that does not end in time has the file open still; the file is laid aside all the same.
+        drop(tokio::time::timeout(ANSWER_WAIT, work.wait_for(Option::is_none)).await);
+        let workspace = Arc::clone(&self.inner.workspace);
+        let left = tokio::task::spawn_blocking(move || share::leave(&workspace)).await;
+        let mut reports = self.reports();
+        reports.borrow_and_update();
+        self.inner.leaving.store(false, Ordering::Release);
+        self.inner.again.notify_one();
+        left.map_err(failure::of_panic)?
+            .map_err(|error| Failure::general(failure::words(&error)))?;
+        let alone = reports.wait_for(|report| report.state == SyncState::NotShared);
+        drop(tokio::time::timeout(ANSWER_WAIT, alone).await);
+        Ok(())
     }
 
     /// Connections may be allowed now, or forbidden.
@@ -305,7 +336,8 @@ impl SyncHost {
     }
 
     async fn flush(&self) {
-        let until = Instant::now() + FLUSH_WAIT;
+        let failed = last_attempt_failed(&self.inner.reports.borrow());
+        let until = Instant::now() + if failed { SHORT_FLUSH_WAIT } else { FLUSH_WAIT };
         while Instant::now() < until {
             let asked = self.with_engine(|engine| {
                 engine.flush_soon();
@@ -361,6 +393,10 @@ impl Inner {
 /// Runs the engine whenever there is one and connections are allowed, until the end.
 async fn keep_running(inner: Arc<Inner>, mut opened: Option<WorkspaceEngine>) {
     while !inner.has_ended() {
+        if inner.leaving.load(Ordering::Acquire) {
+            inner.again.notified().await;
+            continue;
+        }
         let engine = match opened.take() {
             Some(engine) => Ok(Some(engine)),
             None => open(&inner).await,

@@ -26,9 +26,11 @@ pub(super) async fn exchange(
 ) -> Result<Reply, Failure> {
     let until = Instant::now() + timeout;
     let mut is_first = true;
+    let mut was_open = false;
     let mut equal_looks = 0;
     loop {
         let status = look(shared, is_first).await?;
+        was_open |= is_first && report::has_connection(&status);
         if report::was_removed(&status) {
             return Err(report::removed());
         }
@@ -42,7 +44,15 @@ pub(super) async fn exchange(
             break;
         }
         if !is_first && let Some(failure) = unreachable(&status) {
-            return Err(failure);
+            // What was open at the beginning may have been broken for long: only a new attempt tells.
+            if !std::mem::take(&mut was_open) {
+                return Err(failure);
+            }
+            look(shared, true).await?;
+        }
+        if !is_first && let Some(reason) = report::blocked(&status) {
+            return Err(Failure::general(format!("not everything can be sent: {reason}"))
+                .with_hint("What the others wrote is here. It is tried again by itself; `satchel sync now` tries at once."));
         }
         if Instant::now() >= until {
             return Err(too_slow(&status));

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use satchel_sync::DeviceId;
 use satchel_sync::engine::{Change, EdgePhase};
 use satchel_sync::member::{DeviceInfo, DeviceKeys};
-use satchel_sync::net::pair::{PairKnown, PairNew};
+use satchel_sync::net::pair::{PairError, PairKnown, PairNew};
 use satchel_sync::pairing::{Emoji, PairingCode};
 use satchel_sync::share;
 
@@ -51,27 +52,39 @@ pub async fn begin(
         emitter
             .send(Event::Pairing(PairingEvent::Code { code }))
             .await;
-        let waiting = pair
-            .meet(&info)
-            .await
-            .map_err(|error| failure::of_pairing(&error))?;
+        let met = pair.meet(&info, emitter.cancelled()).await;
+        let waiting = met
+            .map_err(|error| failure::of_pairing(&error))?
+            .ok_or_else(stopped)?;
         let pictures = pictures(waiting.check());
         emitter
             .send(Event::Pairing(PairingEvent::Check { pictures }))
             .await;
-        waiting
-            .welcome()
-            .await
-            .map_err(|error| failure::of_pairing(&error))
+        let welcomed = waiting.welcome(emitter.cancelled()).await;
+        welcomed
+            .map_err(|error| failure::of_pairing(&error))?
+            .ok_or_else(stopped)
     };
-    let welcome = tokio::select! {
-        welcome = meeting => welcome?,
-        () = emitter.cancelled() => return Err(stopped()),
-    };
+    let (welcome, joining) = meeting.await?;
     // From here on nothing is given up: the other laptop has let this one in.
     let here = workspaces.clone();
-    let joining = tokio::task::spawn_blocking(move || here.join(&keys, &welcome));
-    let (workspace, notices) = joining.await.map_err(failure::of_panic)??;
+    let writing = tokio::task::spawn_blocking(move || here.join(&keys, &welcome));
+    let written = writing.await.map_err(failure::of_panic);
+    let (workspace, notices) = match written.and_then(|written| written) {
+        Ok(written) => written,
+        Err(failure) => {
+            joining.failed().await;
+            return Err(failure);
+        }
+    };
+    if let Err(error) = joining.joined().await {
+        emitter
+            .notice(format!(
+                "The other laptop could not be told that this one has joined ({}); if it takes that back, pair anew.",
+                failure::words(&error)
+            ))
+            .await;
+    }
     for notice in notices {
         emitter.notice(notice).await;
     }
@@ -198,6 +211,9 @@ pub(super) async fn approve(
         pair.refuse()
             .await
             .map_err(|error| failure::of_pairing(&error))?;
+        if emitter.is_cancelled() {
+            return Err(stopped());
+        }
         return Err(Failure::general(
             "the new laptop was refused: nothing was changed",
         ));
@@ -224,10 +240,23 @@ pub(super) async fn approve(
             )
         })
         .await?;
-    pair.welcome(&welcome)
-        .await
-        .map_err(|error| failure::of_pairing(&error))?;
-    super::devices::list(shared).await
+    match pair.welcome(&welcome).await {
+        Ok(()) => super::devices::list(shared).await,
+        Err(error) => Err(take_back(shared, info.public.id(), &error).await),
+    }
+}
+
+/// Of a laptop that was let in and did not come: it does not stay a member.
+async fn take_back(shared: &Arc<Shared>, device: DeviceId, error: &PairError) -> Failure {
+    let why = failure::words(error);
+    match shared.sync.change(Change::Remove(device)).await {
+        Ok(_) => Failure::general(format!("{why}: it was taken out of the workspace again"))
+            .with_hint("Begin again with a new code; what the new laptop says tells more."),
+        Err(failure) => Failure::general(format!(
+            "{why}, and could not be taken out of the workspace again: {failure}"
+        ))
+        .with_hint("`satchel devices list` says whether it is still there; `satchel devices remove` takes it out."),
+    }
 }
 
 /// The edge node where a new laptop finds the workspace.

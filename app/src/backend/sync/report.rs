@@ -21,14 +21,77 @@ pub(super) fn of(engine: &WorkspaceEngine, offline: bool) -> SyncReport {
     } else {
         state_of(&status)
     };
-    SyncReport {
+    let mut report = SyncReport {
         state,
         line: line(state, &status),
         status: Some(status),
         missing,
         connections: engine.connections().to_vec(),
         problem: None,
+    };
+    if is_connecting(&report) {
+        report.line = connecting_line(&report);
     }
+    report
+}
+
+/// Whether the last attempt to reach an edge failed, in this process or in one before.
+#[must_use]
+pub(super) fn last_attempt_failed(report: &SyncReport) -> bool {
+    last_failure(report).is_some()
+        && report
+            .status
+            .as_ref()
+            .is_some_and(|status| !has_connection(status))
+}
+
+fn last_failure(report: &SyncReport) -> Option<&str> {
+    let last = report.connections.last()?;
+    (last.outcome != satchel_sync::engine::CONNECTED).then_some(last.outcome.as_str())
+}
+
+/// Whether an edge is connected and has let this laptop in.
+#[must_use]
+pub(super) fn has_connection(status: &Status) -> bool {
+    let is_open = |phase| matches!(phase, EdgePhase::UpToDate | EdgePhase::CatchingUp);
+    status.edges.iter().any(|edge| is_open(edge.phase))
+}
+
+fn is_connecting(report: &SyncReport) -> bool {
+    let Some(status) = &report.status else {
+        return false;
+    };
+    report.state == SyncState::Working && !has_connection(status)
+}
+
+fn connecting_line(report: &SyncReport) -> String {
+    let unsent = report.status.as_ref().map_or(0, |status| status.unsent);
+    let failure = last_failure(report)
+        .map(|words| format!(". The last attempt failed: {words}"))
+        .unwrap_or_default();
+    format!("Connecting{}{failure}", unsent_words(unsent))
+}
+
+fn unsent_words(unsent: usize) -> String {
+    match unsent {
+        0 => String::new(),
+        1 => ", 1 change to send".to_owned(),
+        many => format!(", {many} changes to send"),
+    }
+}
+
+/// Why a connected edge does not take all that is here, once everything that can be done is done.
+#[must_use]
+pub(super) fn blocked(status: &Status) -> Option<&str> {
+    let waits =
+        status.uploads > 0 || status.unsent > 0 || status.edges.iter().any(|edge| edge.lacks > 0);
+    let is_done = status.downloads == 0 && status.edges.iter().all(|edge| edge.behind == 0);
+    if !waits || !is_done {
+        return None;
+    }
+    let live = |edge: &&satchel_sync::engine::EdgeStatus| edge.phase == EdgePhase::UpToDate;
+    let mut edges = status.edges.iter().filter(live);
+    edges.find_map(|edge| edge.reason.as_deref())
 }
 
 /// A workspace on this laptop alone.
@@ -61,7 +124,8 @@ pub(super) fn interrupted(status: Option<Status>, words: &str) -> SyncReport {
 #[must_use]
 pub(super) fn needs_sending(status: &Status) -> bool {
     let may_come = |phase| !matches!(phase, EdgePhase::Offline | EdgePhase::Stopped);
-    let reachable = status.edges.iter().any(|edge| may_come(edge.phase));
+    let reachable =
+        status.edges.iter().any(|edge| may_come(edge.phase)) && blocked(status).is_none();
     let unsent = status.unsent > 0 || status.edges.iter().any(|edge| edge.lacks > 0);
     reachable && unsent && status.role.is_some_and(|role| role.may_write())
 }
@@ -96,6 +160,8 @@ fn state_of(status: &Status) -> SyncState {
         SyncState::Removed
     } else if is_equal(status) {
         SyncState::Equal
+    } else if blocked(status).is_some() {
+        SyncState::Stopped
     } else if any(EdgePhase::UpToDate) || any(EdgePhase::CatchingUp) || any(EdgePhase::Connecting) {
         SyncState::Working
     } else if any(EdgePhase::Offline) {
@@ -106,11 +172,7 @@ fn state_of(status: &Status) -> SyncState {
 }
 
 fn line(state: SyncState, status: &Status) -> String {
-    let unsent = match status.unsent {
-        0 => String::new(),
-        1 => ", 1 change to send".to_owned(),
-        many => format!(", {many} changes to send"),
-    };
+    let unsent = unsent_words(status.unsent);
     let reason = || {
         let reason = status.edges.iter().find_map(|edge| edge.reason.clone());
         reason.unwrap_or_else(|| "no edge node is connected".to_owned())
@@ -125,7 +187,10 @@ fn line(state: SyncState, status: &Status) -> String {
         SyncState::Working => format!("Sending and receiving{unsent}"),
         SyncState::Equal => "Everything is sent and received".to_owned(),
         SyncState::Removed => "This laptop was removed from the workspace".to_owned(),
-        SyncState::Stopped => format!("Stopped{unsent}: {}", reason()),
+        SyncState::Stopped => match blocked(status) {
+            Some(reason) => format!("Not everything can be sent: {reason}"),
+            None => format!("Stopped{unsent}: {}", reason()),
+        },
     }
 }
 
@@ -146,7 +211,7 @@ pub(super) fn why_not_running(report: &SyncReport) -> Failure {
         _ => {
             let words = report.problem.as_deref().unwrap_or("it has just ended");
             Failure::general(format!("the sync does not run: {words}"))
-                .with_hint("It starts again by itself within half a minute; your documents are safe.")
+                .with_hint("It is tried again every half minute while Satchel runs; your documents are safe.")
         }
     }
 }
@@ -155,5 +220,5 @@ pub(super) fn why_not_running(report: &SyncReport) -> Failure {
 #[must_use]
 pub(super) fn removed() -> Failure {
     Failure::general("this laptop was removed from the workspace: it sends and receives nothing any more")
-        .with_hint("What is on it stays. An owner can let it in again: `satchel devices pair LINK` shows a code, after the workspace was removed here.")
+        .with_hint("What is on it stays. An owner can let it in again: `satchel devices pair LINK` shows a code. To go on alone: `satchel sync leave`.")
 }
