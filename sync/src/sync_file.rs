@@ -24,6 +24,9 @@ const DIGEST: &str = "digest";
 const CACHE_BYTES: usize = 4 << 20;
 const HEADER: &[u8; 64] = b"SATCHSYN rows of the sync, format 1, sealed by workspace......./";
 
+/// Rows as they lie in the file: names and sealed values.
+type Sealed = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// The file `sync.redb` of a workspace.
 pub struct SyncFile {
     database: Database,
@@ -102,7 +105,7 @@ impl SyncFile {
     }
 
     /// All rows as they lie there, and what they must amount to.
-    fn rows(&self) -> Result<(Vec<(Vec<u8>, Vec<u8>)>, u64), redb::Error> {
+    fn rows(&self) -> Result<(Sealed, u64), redb::Error> {
         let read = self.database.begin_read()?;
         let meta = read.open_table(META)?;
         let digest = meta.get(DIGEST)?.map_or(0, |value| value.value());

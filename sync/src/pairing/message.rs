@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(body(&with(0, 0)), PairingError::Malformed);
         assert_eq!(body(&with(2, 0)), PairingError::NewerVersion);
         assert_eq!(body(&with(1, 1)), PairingError::OutOfOrder);
-        assert_eq!(body(&with(1, 4)), PairingError::Malformed);
+        assert_eq!(body(&with(1, 5)), PairingError::Malformed);
         assert_eq!(body(&with(1, 0)[1..]), PairingError::Malformed);
         assert!(Message::Hello.body(&with(1, 0)).is_ok());
     }

@@ -284,7 +284,7 @@ fn gaps_and_repetitions_of_a_device_are_seen() {
     assert_eq!(world.engine(0).status().waiting, 1);
     // The device itself sees that somebody writes as it.
     assert!(
-        warns(&world, 2, "writes as this laptop"),
+        warns(&world, 2, "another copy of them is in use"),
         "{:#?}",
         world.engine(2).status().warnings
     );
