@@ -27,7 +27,7 @@ type Wrong = Box<dyn std::error::Error>;
 
 #[test]
 fn what_was_acknowledged_is_there_after_every_crash() {
-    each_seed(6, |seed| {
+    each_seed(12, |seed| {
         let mut world = World::new(seed);
         let acks: Acks = Arc::default();
         let names = ["ada", "bob", "cyd"];

@@ -43,6 +43,9 @@ pub struct Laptop {
     running: Arc<Mutex<Option<Running>>>,
 }
 
+/// A change of the members by its ticket, and why it was not made.
+type Answered = (u64, Result<(), String>);
+
 #[derive(Clone)]
 struct Files {
     dir: PathBuf,
@@ -54,7 +57,7 @@ struct Files {
 pub struct Running {
     pub workspace: Arc<Workspace>,
     pub status: Arc<Mutex<Option<Status>>>,
-    results: Arc<Mutex<Vec<(u64, Result<(), String>)>>>,
+    results: Arc<Mutex<Vec<Answered>>>,
     work: mpsc::Sender<driver::Work>,
 }
 
