@@ -110,7 +110,9 @@ pub fn wait_both(
     }
 }
 
-fn code(window: &OpenWindow) -> Option<String> {
+/// What looks like a code in a window: a number and three words.
+#[must_use]
+pub fn code(window: &OpenWindow) -> Option<String> {
     let words = window.words();
     words.lines().find(|line| is_code(line)).map(str::to_owned)
 }

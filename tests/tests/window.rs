@@ -7,6 +7,7 @@
 use eframe::egui;
 use egui_kittest::kittest::Queryable;
 use satchel_tests::Laptop;
+use satchel_tests::pairing::{code, wait_both};
 use satchel_tests::window::{EdgeNode, OpenWindow};
 
 #[test]
@@ -457,41 +458,6 @@ fn pictures(window: &OpenWindow, before: &str, after: &str) -> Vec<String> {
     shown
 }
 
-/// What looks like a code: a number and three words.
-fn code(window: &OpenWindow) -> Option<String> {
-    let words = window.words();
-    let is_code = |line: &&str| {
-        line.split('-').count() == 4 && line.starts_with(|first: char| first.is_ascii_digit())
-    };
-    words.lines().find(is_code).map(str::to_owned)
-}
-
-/// Draws frames of two windows until something holds.
-fn wait_both(
-    windows: [&mut OpenWindow; 2],
-    what: &str,
-    holds: impl Fn(&OpenWindow, &OpenWindow) -> bool,
-) {
-    let [here, there] = windows;
-    let started = std::time::Instant::now();
-    loop {
-        here.harness.step();
-        there.harness.step();
-        if holds(here, there) {
-            here.settle();
-            there.settle();
-            return;
-        }
-        assert!(
-            started.elapsed() < std::time::Duration::from_secs(90),
-            "waited in vain for {what}: {}\n----\n{}",
-            here.words(),
-            there.words()
-        );
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-}
-
 #[test]
 fn two_windows_share_a_workspace_through_an_edge_node() {
     let node = EdgeNode::start();
@@ -534,7 +500,7 @@ fn two_windows_share_a_workspace_through_an_edge_node() {
 
     desk.type_into("Code shown there", &typed);
     desk.click("Add");
-    wait_both([&mut desk, &mut travel], "the pictures", |desk, travel| {
+    wait_both(&mut desk, &mut travel, "the pictures", |desk, travel| {
         desk.shows("They match: add") && travel.shows("same four pictures")
     });
     let shown = pictures(&desk, "Does it show these four", "They match: add");
@@ -550,7 +516,7 @@ fn two_windows_share_a_workspace_through_an_edge_node() {
     mask(&mut desk, "Nothing since");
     desk.harness.snapshot("laptops_request");
     desk.click("They match: add");
-    wait_both([&mut desk, &mut travel], "the documents", |desk, travel| {
+    wait_both(&mut desk, &mut travel, "the documents", |desk, travel| {
         desk.shows("2 laptops")
             && travel.shows("2 laptops")
             && travel.shows("1 documents")
@@ -564,14 +530,15 @@ fn two_windows_share_a_workspace_through_an_edge_node() {
         .laptop
         .write("papers/harbour.txt", "The harbour freezes in January.");
     desk.import(&harbour);
-    wait_both([&mut desk, &mut travel], "the new document", |_, travel| {
+    wait_both(&mut desk, &mut travel, "the new document", |_, travel| {
         travel.shows("harbour") && travel.shows("2 documents")
     });
 
     desk.click("Laptops & sync");
     desk.harness.set_size(egui::vec2(SCREEN[0], 900.0));
     wait_both(
-        [&mut desk, &mut travel],
+        &mut desk,
+        &mut travel,
         "the laptops to come to rest",
         |desk, _| desk.shows("sent and received") && desk.shows("Synced just now"),
     );
@@ -604,7 +571,7 @@ fn two_windows_share_a_workspace_through_an_edge_node() {
     let buttons: Vec<_> = desk.harness.get_all_by_label("Remove").collect();
     buttons.last().unwrap().click();
     drop(buttons);
-    wait_both([&mut desk, &mut travel], "the removal", |desk, _| {
+    wait_both(&mut desk, &mut travel, "the removal", |desk, _| {
         desk.shows("gets nothing new") && desk.shows("1 laptop ·")
     });
     let mut pictures = desk.harness.take_snapshot_results();

@@ -277,13 +277,15 @@ impl PairKnown {
 }
 
 async fn reach(link: &NodeLink) -> Result<EdgeClient, PairError> {
-    connect(link, open_socket).await.map_err(|(words, is_passing)| {
-        if is_passing {
-            PairError::NotReached(words)
-        } else {
-            PairError::WrongEdge(words)
-        }
-    })
+    connect(link, open_socket)
+        .await
+        .map_err(|(words, is_passing)| {
+            if is_passing {
+                PairError::NotReached(words)
+            } else {
+                PairError::WrongEdge(words)
+            }
+        })
 }
 
 /// A laptop's device information, signed by its keys.

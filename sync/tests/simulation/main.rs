@@ -12,6 +12,7 @@ mod evil;
 mod forge;
 mod lost_edge;
 mod members;
+#[path = "../common/random.rs"]
 mod random;
 mod removal;
 mod world;

@@ -54,7 +54,7 @@ fn what_was_acknowledged_is_there_after_every_crash() {
                 (told, crashes) = (now, crashes + 1);
                 world.crash_edge();
             }
-            let pause = 50 + world.random.below(1500);
+            let pause = 50 + world.random.number(1500);
             world.run(Duration::from_millis(pause));
             assert!(world.sim.elapsed() < seconds(3600), "{}", world.describe());
         }
@@ -77,13 +77,13 @@ fn what_was_acknowledged_is_there_after_every_crash() {
 }
 
 fn misfortune(world: &mut World, names: &[&str]) {
-    let name = names[world.random.below(names.len() as u64) as usize];
-    match world.random.below(6) {
+    let name = names[world.random.below(names.len())];
+    match world.random.number(6) {
         0 => world.sim.partition(name, EDGE),
         1 => names.iter().for_each(|name| world.sim.repair(*name, EDGE)),
         2 | 3 => world.start_edge(),
         4 => {
-            let loss = world.random.below(15);
+            let loss = world.random.number(15);
             world.line.faults().loss_percent = loss;
         }
         _ => world.line.faults().duplicates_percent = 10,

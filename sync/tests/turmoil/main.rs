@@ -9,7 +9,8 @@
 //! A seed fixes what is done and what befalls the line. Keys and the contents of packets are random all the same, so a
 //! seed does not repeat a run to the last datagram.
 //!
-//! `packaging/test.sh` says how it is run. A failure prints its seed; `SATCHEL_SEED=<seed>` runs that one, `SATCHEL_SEEDS=<count>` more of them.
+//! `packaging/test.sh` says how it is run. A failure prints its seed; `SATCHEL_SEED=<seed>` runs that one,
+//! `SATCHEL_SEEDS=<count>` more of them.
 //! Start at [`laptops_become_equal_whatever_the_line_does`].
 
 #![cfg(satchel_turmoil)]
@@ -17,6 +18,8 @@
 
 mod acks;
 mod line;
+#[path = "../common/random.rs"]
+#[allow(dead_code, reason = "shared with the simulation")]
 mod random;
 mod world;
 
@@ -52,7 +55,7 @@ fn laptops_become_equal_whatever_the_line_does() {
         let mut words = Vec::new();
         for round in 0..60 {
             misfortune(&mut world, round, &mut words);
-            let pause = 100 + world.random.below(2500);
+            let pause = 100 + world.random.number(2500);
             world.run(Duration::from_millis(pause));
         }
         world.settle(&words);
@@ -61,9 +64,9 @@ fn laptops_become_equal_whatever_the_line_does() {
 
 /// One thing that happens to somebody.
 fn misfortune(world: &mut World, round: u64, words: &mut Vec<String>) {
-    let laptop = world.random.below(world.laptops.len() as u64) as usize;
+    let laptop = world.random.below(world.laptops.len());
     let name = world.laptops[laptop].name;
-    match world.random.below(24) {
+    match world.random.number(24) {
         0..10 => {
             let word = format!("<{name} {round}>");
             if world.write(laptop, &word) {
@@ -82,20 +85,20 @@ fn misfortune(world: &mut World, round: u64, words: &mut Vec<String>) {
         19 => world.crash_laptop(laptop),
         20 => world.start_laptop(laptop),
         21 => {
-            let loss = world.random.below(25);
-            let duplicates = world.random.below(10);
-            let longest = 1200 + world.random.below(300) as usize;
+            let loss = world.random.number(25);
+            let duplicates = world.random.number(10);
+            let longest = 1200 + world.random.below(300);
             let mut faults = world.line.faults();
             (faults.loss_percent, faults.duplicates_percent) = (loss, duplicates);
             faults.longest_bytes = longest;
         }
         22 => {
-            let latency = Duration::from_millis(20 + world.random.below(1000));
+            let latency = Duration::from_millis(20 + world.random.number(1000));
             world.sim.set_max_message_latency(latency);
         }
         // Everything on the way is lost at once, now and then.
         _ => {
-            let bursts = world.random.below(20) as f64 / 1000.0;
+            let bursts = world.random.number(20) as f64 / 1000.0;
             world.sim.set_fail_rate(bursts);
         }
     }

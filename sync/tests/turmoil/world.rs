@@ -309,7 +309,7 @@ impl World {
                 }
             }
             Some(_) => {
-                let length = 1 + self.random.below(1500);
+                let length = 1 + self.random.number(1500);
                 let filling: String = (0..length)
                     .map(|_| format!("{:016x} ", self.random.next()))
                     .collect();

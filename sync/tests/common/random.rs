@@ -14,8 +14,14 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// A number below `end`.
+    pub fn number(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    /// A place in something of so many parts.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
+        self.number(end as u64) as usize
     }
 
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
@@ -28,6 +34,6 @@ impl Random {
     }
 
     pub fn chance(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
+        self.number(100) < percent
     }
 }
