@@ -392,11 +392,14 @@ fn write_histories(trace: &Trace, workspace: &Workspace) {
         .map(|number| trace.texts(number * EACH, EACH, COALESCED).collect())
         .collect();
     let mut ids: Vec<_> = (0..DOCUMENTS).map(|_| None).collect();
-    for change in 0..texts[0].len() {
-        let batch = (0..DOCUMENTS).map(|number| NewDocument {
-            existing: ids[number],
-            ..NewDocument::plain(format!("Note {number}"), texts[number][change].clone())
-        });
+    for change in 0..EACH / COALESCED {
+        let batch = texts
+            .iter()
+            .enumerate()
+            .map(|(number, states)| NewDocument {
+                existing: ids[number],
+                ..NewDocument::plain(format!("Note {number}"), states[change].clone())
+            });
         let entries = workspace.put(batch.collect()).unwrap();
         ids = entries.iter().map(|entry| Some(entry.id)).collect();
     }
@@ -460,7 +463,7 @@ fn automerge_sync(docs: &[Automerge]) -> (f64, usize) {
 impl Device {
     /// The Automerge documents of everything but the list.
     fn histories(&mut self) -> Vec<Automerge> {
-        let all = self.documents(|documents| documents.all());
+        let all = self.documents(Documents::all);
         let keys = all.into_iter().map(|(key, _)| key);
         let keys: Vec<DocKey> = keys.filter(|key| key.kind == DocKind::Document).collect();
         keys.into_iter()

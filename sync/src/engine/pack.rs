@@ -338,7 +338,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             .filter(|part| part.doc() == Some(key))
             .map(PartNote::heads)
             .collect();
-        if packed.iter().any(|heads| *heads == wanted) {
+        if packed.contains(&wanted) {
             return Ok(true);
         }
         if !packed.is_empty() && self.documents.snapshot(key)?.is_none() {

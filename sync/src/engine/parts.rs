@@ -29,7 +29,7 @@ pub fn changes_after(
         all_ours: changes.iter().all(is_ours),
         bytes: changes
             .iter()
-            .flat_map(|change| change.raw_bytes())
+            .flat_map(automerge::Change::raw_bytes)
             .copied()
             .collect(),
     })

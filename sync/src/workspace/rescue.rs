@@ -4,7 +4,7 @@
 //! passed over. What does not fit anywhere is kept in a file for the user. Start at
 //! [`Workspace::recover_keystrokes`].
 
-use std::path::Path;
+use std::fs;
 use std::sync::Mutex;
 
 use automerge::ReadDoc;
@@ -65,7 +65,7 @@ impl Workspace {
         if lost {
             recovered.damage = Some(keep(&place)?);
         } else {
-            std::fs::remove_file(&place.path).map_err(|error| OpenError::io(&place.path, error))?;
+            fs::remove_file(&place.path).map_err(|error| OpenError::io(&place.path, error))?;
         }
         Ok(recovered)
     }
@@ -117,14 +117,14 @@ impl Workspace {
 fn keep(place: &Place) -> Result<Damage, OpenError> {
     let kept_as = free_name(&place.path);
     let failed = |error| OpenError::io(&place.path, error);
-    std::fs::rename(&place.path, &kept_as).map_err(failed)?;
-    durable::sync_folder(place.path.parent().unwrap_or(Path::new(""))).map_err(failed)?;
-    let bytes = std::fs::metadata(&kept_as).map_err(failed)?.len();
+    let bytes = fs::read(&place.path).map_err(failed)?;
+    durable::write(&kept_as, &bytes).map_err(failed)?;
+    fs::remove_file(&place.path).map_err(failed)?;
     Ok(Damage {
         path: place.path.clone(),
         kind: DamageKind::Changed,
         intact_frames: 0,
-        dropped_bytes: bytes,
+        dropped_bytes: bytes.len() as u64,
         kept_as: Some(kept_as),
     })
 }

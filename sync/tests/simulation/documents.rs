@@ -47,7 +47,7 @@ impl SimDocuments {
     pub fn write(&self, key: DocKey, word: &str) {
         let mut disk = self.0.borrow_mut();
         let actor = Self::actor(&disk);
-        let doc = disk.docs.entry(key).or_insert_with(Automerge::new);
+        let doc = disk.docs.entry(key).or_default();
         doc.set_actor(actor);
         doc.transact::<_, _, automerge::AutomergeError>(|tx| tx.put(ROOT, word, true))
             .map_err(|failure| failure.error)

@@ -66,7 +66,7 @@ impl SimEdge {
                 }
                 self.mailboxes.entry(id).or_insert_with(|| Mailbox {
                     policy: *policy_key,
-                    capabilities: vec![capabilities.clone()],
+                    capabilities: vec![*capabilities],
                     ..Mailbox::default()
                 });
                 vec![Answer::Ok]
@@ -143,7 +143,7 @@ impl SimEdge {
                     if !capability::verify(&key, &message, &rotation.signature) {
                         return refuse(ErrorCode::Denied);
                     }
-                    found.capabilities.push(rotation.capabilities.clone());
+                    found.capabilities.push(rotation.capabilities);
                 }
                 found.policy = key;
                 self.received.push(record.as_bytes().to_vec());

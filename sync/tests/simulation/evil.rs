@@ -372,7 +372,7 @@ impl Scene {
                 self.world.tricks.forks.insert((2, self.edge), other);
             }
             Trick::MarkSuperseded => {
-                self.change_log(|log| log.iter_mut().for_each(|entry| entry.1 = true))
+                self.change_log(|log| log.iter_mut().for_each(|entry| entry.1 = true));
             }
             Trick::DropSupersede | Trick::DeleteEarly => {
                 self.world.devices[0]
@@ -397,12 +397,12 @@ impl Scene {
                 self.plant(forged);
             }
             Trick::InventAsStranger => {
-                let forged = Forged::new(&mut self.world, 1).as_stranger().seal();
+                let forged = Forged::new(&mut self.world, 1).by_stranger().seal();
                 self.plant(forged);
             }
             Trick::InventAsRemoved => {
                 // What a removed device knows: its own keys, and the keys of the epoch until then.
-                let mut forged = Forged::new(&mut self.world, 1).as_itself();
+                let mut forged = Forged::new(&mut self.world, 1).unchanged();
                 let removed = self.world.devices[1].keys.id();
                 let change = satchel_sync::engine::Change::Remove(removed);
                 self.world.change(0, change).unwrap();
@@ -416,17 +416,17 @@ impl Scene {
                 other.settle();
                 let foreign = other.log(self.edge);
                 self.change_log(|log| {
-                    log.extend(foreign.into_iter().map(|fragment| (fragment, false)))
+                    log.extend(foreign.into_iter().map(|fragment| (fragment, false)));
                 });
                 let forged = Forged::new(&mut self.world, 1)
-                    .as_itself()
+                    .unchanged()
                     .for_workspace([8; 16])
                     .seal();
                 self.plant(forged);
             }
             Trick::StripSignature => {
                 let forged = Forged::new(&mut self.world, 1)
-                    .as_itself()
+                    .unchanged()
                     .without_signature()
                     .seal();
                 self.plant(forged);
@@ -460,7 +460,7 @@ impl Scene {
                             Answer::CtlEntry { index, .. } if *index >= known => return Vec::new(),
                             Answer::CtlEnd { next } => *next = known,
                             Answer::Opened { ctl_next, .. } | Answer::End { ctl_next, .. } => {
-                                *ctl_next = known
+                                *ctl_next = known;
                             }
                             _ => {}
                         }

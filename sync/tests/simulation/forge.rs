@@ -42,7 +42,7 @@ pub fn change(actor: ActorId, word: &str) -> (Vec<u8>, Vec<[u8; 32]>) {
     let changes = document.get_changes(&[]);
     let bytes = changes
         .iter()
-        .flat_map(|change| change.raw_bytes())
+        .flat_map(automerge::Change::raw_bytes)
         .copied()
         .collect();
     (
@@ -118,7 +118,7 @@ impl Forged {
     }
 
     /// With the keys of the device itself: only what is inside is wrong.
-    pub fn as_itself(self) -> Self {
+    pub fn unchanged(self) -> Self {
         self
     }
 
@@ -128,7 +128,7 @@ impl Forged {
     }
 
     /// By a device that is no member.
-    pub fn as_stranger(mut self) -> Self {
+    pub fn by_stranger(mut self) -> Self {
         self.keys = copy(&self.stranger);
         self.inner.device = self.keys.id();
         (self.inner.sequence, self.inner.previous) = (1, [0; 32]);
