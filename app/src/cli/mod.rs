@@ -317,10 +317,12 @@ async fn perform(
 async fn follow(mut events: jobs::EventStream, printer: &Printer) -> Result<Reply, Failure> {
     let mut progress = ProgressLine::new(printer.shows_progress());
     let mut saved = 0usize;
+    // One for the whole loop: another would not know of a signal that came between two rounds.
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let event = tokio::select! {
             event = events.next() => event,
-            _ = tokio::signal::ctrl_c() => {
+            _ = &mut interrupted => {
                 progress.clear();
                 let saved = if saved > 0 { format!(" {saved} files were saved; run the command again to go on.") } else { String::new() };
                 return Err(Failure::new(FailureKind::Cancelled, format!("Stopped.{saved}")));

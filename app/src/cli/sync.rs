@@ -88,10 +88,12 @@ async fn status(connection: &Connection, printer: &Printer) -> Result<ExitCode, 
 async fn stay(connection: &Connection, printer: &Printer) -> Result<ExitCode, Failure> {
     let mut events = connection.submit(Command::Sync(SyncCommand::Watch)).await?;
     let mut said = String::new();
+    // One for the whole loop: another would not know of a signal that came between two rounds.
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let event = tokio::select! {
             event = events.next() => event,
-            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+            _ = &mut interrupted => return Ok(ExitCode::SUCCESS),
         };
         match event {
             Some(Event::Sync(report)) if report.line != said => {
@@ -180,10 +182,12 @@ async fn approve(
 ) -> Result<ExitCode, Failure> {
     let mut events = connection.submit(Command::Sync(command)).await?;
     let mut is_agreed = confirmed;
+    // One for the whole loop: another would not know of a signal that came between two rounds.
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let event = tokio::select! {
             event = events.next() => event,
-            _ = tokio::signal::ctrl_c() => {
+            _ = &mut interrupted => {
                 let otherwise = if is_agreed {
                     "Stopped while the new laptop was joining: `satchel devices list` says whether it is a member."
                 } else {
@@ -263,10 +267,12 @@ pub(crate) async fn pair(
 
 /// As [`follow`], but at Ctrl-C the code is given up, so that nobody waits for this laptop.
 async fn joining(mut events: jobs::EventStream, printer: &Printer) -> Result<Reply, Failure> {
+    // One for the whole loop: another would not know of a signal that came between two rounds.
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let event = tokio::select! {
             event = events.next() => event,
-            _ = tokio::signal::ctrl_c() => {
+            _ = &mut interrupted => {
                 return stop(events, "Stopped. `satchel workspace list` says whether it was joined already.").await;
             }
         };
