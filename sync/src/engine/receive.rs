@@ -31,15 +31,17 @@ struct Opened {
     hash: [u8; 32],
 }
 
-/// What to do with a fragment.
-enum Verdict {
-    Take(Box<Opened>),
+/// Why a fragment is not taken in.
+enum Unfit {
     Wait(Wait),
     /// For good: it is altered, forged, or of somebody who may not write.
     Refuse(String),
     /// This device wrote it, and does not know: its data are older than what it sent.
     Copied,
 }
+
+/// How far each device's entries will have been taken in, and the hash of the last.
+type Ahead = BTreeMap<DeviceId, (u64, [u8; 32])>;
 
 impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     /// Takes in entries in the order of an edge's log.
@@ -89,43 +91,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         mut fragments: Vec<(Place, EncryptedFragment)>,
     ) -> Result<(), EngineError> {
         loop {
-            let mut batch: Vec<(Place, Opened)> = Vec::new();
-            let mut ahead: BTreeMap<DeviceId, (u64, [u8; 32])> = BTreeMap::new();
-            for (place, fragment) in std::mem::take(&mut fragments) {
-                match self.judge(&fragment, &ahead) {
-                    Verdict::Take(opened) => {
-                        let device = opened.inner.device;
-                        if opened.inner.sequence > self.sequence_of(&device, &ahead).0 {
-                            ahead.insert(device, (opened.inner.sequence, opened.hash));
-                        }
-                        for covered in &opened.inner.covers {
-                            let known = self.sequence_of(&covered.device, &ahead).0;
-                            if covered.sequence > known {
-                                ahead.insert(covered.device, (covered.sequence, covered.hash));
-                            }
-                        }
-                        batch.push((place, *opened));
-                    }
-                    Verdict::Wait(wait) => {
-                        // Once for each: what nobody made would have the log read for ever.
-                        let is_new = !self.state.waiting.contains_key(&fragment.id());
-                        if is_new && matches!(wait, Wait::Membership | Wait::Keys) {
-                            self.read_control(edge);
-                        }
-                        self.keep_waiting(Waiting {
-                            why: wait,
-                            place,
-                            fragment,
-                        });
-                    }
-                    Verdict::Copied => self.stop_as_copy(),
-                    Verdict::Refuse(words) => {
-                        self.state.stop_waiting(fragment.id(), &mut self.rows);
-                        self.state.warn(self.now.wall_ms, words, &mut self.rows);
-                        self.actions.push(Action::StatusChanged);
-                    }
-                }
-            }
+            let batch = self.judge(edge, std::mem::take(&mut fragments));
             if batch.is_empty() || !self.take_in(batch)? {
                 return self.commit();
             }
@@ -137,6 +103,94 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
                 .collect();
             if fragments.is_empty() {
                 return self.commit();
+            }
+        }
+    }
+
+    /// Those that can be taken in, each after what it builds on: an edge may have stored them in another order.
+    fn judge(
+        &mut self,
+        edge: NodeFingerprint,
+        fragments: Vec<(Place, EncryptedFragment)>,
+    ) -> Vec<(Place, Opened)> {
+        let mut unplaced = Vec::new();
+        for (place, fragment) in fragments {
+            match self.open_entry(&fragment) {
+                Ok((inner, hash)) => unplaced.push((
+                    place,
+                    Opened {
+                        id: fragment.id(),
+                        pack: fragment.header().kind == FragmentKind::Pack,
+                        fragment,
+                        inner,
+                        hash,
+                    },
+                )),
+                Err(unfit) => self.set_aside(edge, place, fragment, unfit),
+            }
+        }
+        let (mut batch, mut ahead) = (Vec::new(), Ahead::new());
+        loop {
+            let mut later = Vec::new();
+            let before = unplaced.len();
+            for (place, opened) in unplaced {
+                match self.check_place(&opened, &ahead) {
+                    Ok(()) => {
+                        self.look_ahead(&opened, &mut ahead);
+                        batch.push((place, opened));
+                    }
+                    Err(Unfit::Wait(Wait::Gap)) => later.push((place, opened)),
+                    Err(unfit) => self.set_aside(edge, place, opened.fragment, unfit),
+                }
+            }
+            if later.is_empty() || later.len() == before {
+                for (place, opened) in later {
+                    self.set_aside(edge, place, opened.fragment, Unfit::Wait(Wait::Gap));
+                }
+                return batch;
+            }
+            unplaced = later;
+        }
+    }
+
+    /// Counts an entry and what it stands for as taken in.
+    fn look_ahead(&self, opened: &Opened, ahead: &mut Ahead) {
+        let inner = &opened.inner;
+        if inner.sequence > self.sequence_of(&inner.device, ahead).0 {
+            ahead.insert(inner.device, (inner.sequence, opened.hash));
+        }
+        for covered in &inner.covers {
+            if covered.sequence > self.sequence_of(&covered.device, ahead).0 {
+                ahead.insert(covered.device, (covered.sequence, covered.hash));
+            }
+        }
+    }
+
+    fn set_aside(
+        &mut self,
+        edge: NodeFingerprint,
+        place: Place,
+        fragment: EncryptedFragment,
+        unfit: Unfit,
+    ) {
+        match unfit {
+            Unfit::Wait(why) => {
+                // Once for each: what nobody made would have the log read for ever.
+                let is_new = !self.state.waiting.contains_key(&fragment.id());
+                if is_new && matches!(why, Wait::Membership | Wait::Keys) {
+                    self.read_control(edge);
+                }
+                self.keep_waiting(Waiting {
+                    why,
+                    place,
+                    fragment,
+                });
+            }
+            Unfit::Copied => self.stop_as_copy(),
+            Unfit::Refuse(words) => {
+                self.state.stop_waiting(fragment.id(), &mut self.rows);
+                self.state.warn(self.now.wall_ms, words, &mut self.rows);
+                self.actions.push(Action::StatusChanged);
             }
         }
     }
@@ -154,11 +208,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         }
     }
 
-    fn sequence_of(
-        &self,
-        device: &DeviceId,
-        ahead: &BTreeMap<DeviceId, (u64, [u8; 32])>,
-    ) -> (u64, [u8; 32]) {
+    fn sequence_of(&self, device: &DeviceId, ahead: &Ahead) -> (u64, [u8; 32]) {
         let here = self.state.device.id();
         if *device == here {
             return (self.state.own.sequence, self.state.own_hash());
@@ -171,58 +221,54 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         })
     }
 
-    fn judge(
-        &self,
-        fragment: &EncryptedFragment,
-        ahead: &BTreeMap<DeviceId, (u64, [u8; 32])>,
-    ) -> Verdict {
-        let kind = fragment.header().kind;
+    /// Opens a fragment that a member made who may write; also gives the hash that the next one names.
+    fn open_entry(&self, fragment: &EncryptedFragment) -> Result<(Inner, [u8; 32]), Unfit> {
+        let refuse = |words: &str| Err(Unfit::Refuse(words.to_owned()));
         let altered = || {
-            Verdict::Refuse(
-                "An edge node sent an entry that nobody in this workspace made, or that was altered. It was not used."
-                    .to_owned(),
+            refuse(
+                "An edge node sent an entry that nobody in this workspace made, or that was altered. It was not used.",
             )
         };
+        let kind = fragment.header().kind;
         if !matches!(kind, FragmentKind::Entry | FragmentKind::Pack) {
             return altered();
         }
         let Some(secrets) = self.state.keyring.find(&fragment.header().epoch_id) else {
-            return Verdict::Wait(Wait::Keys);
+            return Err(Unfit::Wait(Wait::Keys));
         };
         let workspace = self.state.founding.workspace;
         let Ok(bytes) = sealing::open(secrets, workspace, kind, fragment) else {
             return altered();
         };
         let Ok((inner, signed)) = Inner::decode(&bytes) else {
-            return Verdict::Refuse(
-                "An entry of another laptop is not understood: update Satchel on this one."
-                    .to_owned(),
+            return refuse(
+                "An entry of another laptop is not understood: update Satchel on this one.",
             );
         };
         let Some(member) = self.state.control.member(&inner.device) else {
-            return Verdict::Wait(Wait::Membership);
+            return Err(Unfit::Wait(Wait::Membership));
         };
         if !self.state.control.knows_head(&inner.control_head) {
-            return Verdict::Wait(Wait::Membership);
+            return Err(Unfit::Wait(Wait::Membership));
         }
         let signature = signed.verify(&member.public, workspace, secrets.id(), kind);
         if signature.is_err() {
             return altered();
         }
         let label = &member.label;
-        match self
+        let role = self
             .state
             .control
-            .role_at(&inner.device, &inner.control_head)
-        {
+            .role_at(&inner.device, &inner.control_head);
+        match role {
             Some(Role::Owner | Role::Writer) => {}
             Some(Role::Reader) => {
-                return Verdict::Refuse(format!(
+                return refuse(&format!(
                     "The laptop “{label}” may only read, but wrote something. It was not used."
                 ));
             }
             None => {
-                return Verdict::Refuse(format!(
+                return refuse(&format!(
                     "Something was written as the laptop “{label}” when it was no member. It was not used."
                 ));
             }
@@ -230,52 +276,51 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         if let Some(removal) = &member.removed
             && inner.sequence > removal.last_accepted
         {
-            return Verdict::Wait(Wait::Late);
+            return Err(Unfit::Wait(Wait::Late));
         }
         let hash = inner_hash(&bytes);
+        Ok((inner, hash))
+    }
+
+    /// Whether an entry follows what is here of its device.
+    fn check_place(&self, opened: &Opened, ahead: &Ahead) -> Result<(), Unfit> {
+        let Opened { inner, hash, .. } = opened;
         let (known, known_hash) = self.sequence_of(&inner.device, ahead);
         let is_ours = inner.device == self.state.device.id();
-        let take = |inner| {
-            Verdict::Take(Box::new(Opened {
-                id: fragment.id(),
-                fragment: fragment.clone(),
-                pack: kind == FragmentKind::Pack,
-                inner,
-                hash,
-            }))
-        };
-        if inner.sequence == known && hash != known_hash {
-            return Verdict::Refuse(if is_ours {
+        if inner.sequence == known && *hash != known_hash {
+            let label = self.label_of(&inner.device);
+            return Err(Unfit::Refuse(if is_ours {
                 "A copy of this laptop's data writes as this laptop. Remove one of the two on another laptop and pair it anew."
                     .to_owned()
             } else {
                 format!(
                     "The laptop “{label}” exists twice: two copies of it wrote different things. Remove it on another laptop and pair it anew."
                 )
-            });
+            }));
         }
         if inner.sequence <= known {
             // A pack may have said that it stands for this; what is still there is taken in all the same.
-            return take(inner);
+            return Ok(());
         }
-        if inner.device == self.state.device.id() {
-            return Verdict::Copied;
+        if is_ours {
+            return Err(Unfit::Copied);
         }
         let follows = inner.sequence == known + 1 && inner.previous == known_hash;
         // A pack stands for what it covers; before that nothing need have arrived.
-        let covers_gap = kind == FragmentKind::Pack
+        let covers_gap = opened.pack
             && inner.covers.iter().any(|covered| {
                 covered.device == inner.device && covered.sequence + 1 == inner.sequence
             });
         if follows || covers_gap {
-            return take(inner);
+            return Ok(());
         }
         if inner.sequence == known + 1 {
-            return Verdict::Refuse(format!(
+            let label = self.label_of(&inner.device);
+            return Err(Unfit::Refuse(format!(
                 "An entry of the laptop “{label}” does not fit the one before it. It was not used."
-            ));
+            )));
         }
-        Verdict::Wait(Wait::Gap)
+        Err(Unfit::Wait(Wait::Gap))
     }
 
     /// Says whether anything that waits may be of use now.

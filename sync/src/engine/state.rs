@@ -379,6 +379,10 @@ impl State {
 
     pub(super) fn wait(&mut self, waiting: Waiting, rows: &mut Vec<Row>) {
         let id = waiting.fragment.id();
+        let known = self.waiting.get(&id);
+        if known.is_some_and(|known| known.why == waiting.why && known.place == waiting.place) {
+            return;
+        }
         rows.push((Key::new(Table::Waiting, id.0), Some(waiting.to_bytes())));
         self.waiting_bytes += waiting.fragment.len_bytes();
         if let Some(before) = self.waiting.insert(id, waiting) {

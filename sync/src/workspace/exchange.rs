@@ -3,7 +3,9 @@
 //! What arrives is checked before Automerge sees it, and durable before it is reported. A whole document that is
 //! new here is stored as it came and read when somebody asks for it. Start at [`WorkspaceDocuments`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use automerge::{Automerge, ChangeHash};
@@ -44,8 +46,22 @@ struct Merging {
 
 /// What is to be written for one document.
 enum Write {
-    File(std::path::PathBuf, Vec<u8>),
+    File {
+        path: PathBuf,
+        bytes: Vec<u8>,
+        heads: Vec<ChangeHash>,
+    },
     Frame(Box<(Journal, Vec<u8>, Vec<ChangeHash>)>),
+}
+
+impl Write {
+    /// The heads that the document will have.
+    fn heads(&self) -> &[ChangeHash] {
+        match self {
+            Self::File { heads, .. } => heads,
+            Self::Frame(frame) => &frame.2,
+        }
+    }
 }
 
 impl From<SaveError> for DocumentsError {
@@ -169,32 +185,36 @@ impl Workspace {
             by_key.entry(part.key).or_default().push(number);
         }
         let index_parts = by_key.remove(&DocKey::INDEX).unwrap_or_default();
-        let (mut arrival, mut writes, mut merged) = (Arrival::default(), Vec::new(), Vec::new());
-        for (key, numbers) in by_key {
-            if self.is_removed(key) {
-                for number in numbers {
-                    outcomes[number] = Outcome::Removed;
-                }
-                continue;
-            }
+        let (removed, wanted): (Vec<_>, Vec<_>) = by_key
+            .into_iter()
+            .partition(|(key, _)| self.is_removed(*key));
+        for number in removed.into_iter().flat_map(|(_, numbers)| numbers) {
+            outcomes[number] = Outcome::Removed;
+        }
+        let threads = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+        let merged = durable::in_parallel(threads, &wanted, |(key, numbers)| {
             let chosen: Vec<&Incoming> = numbers.iter().map(|number| &parts[*number]).collect();
-            let (results, write) = self.merge_into(key, &chosen)?;
+            self.merge_into(*key, &chosen)
+        })?;
+        let (mut arrival, mut writes) = (Arrival::default(), Vec::new());
+        let mut heads = HashMap::new();
+        for ((key, numbers), (results, write)) in wanted.into_iter().zip(merged) {
             for (number, result) in numbers.into_iter().zip(results) {
                 outcomes[number] = result;
             }
-            if let Some(write) = write {
-                writes.push(write);
-                merged.push(key);
-            }
-        }
-        self.write_merged(writes)?;
-        for key in &merged {
+            let Some(write) = write else { continue };
             match key.kind {
-                DocKind::Document => arrival.documents.push(DocumentId(key.id)),
+                DocKind::Document => {
+                    let id = DocumentId(key.id);
+                    arrival.documents.push(id);
+                    heads.insert(id, write.heads().to_vec());
+                }
                 DocKind::Chat => arrival.threads.push(ThreadId(key.id)),
                 DocKind::Index => {}
             }
+            writes.push(write);
         }
+        self.write_merged(writes)?;
         if !index_parts.is_empty() {
             let files: Vec<ContentHash> = self.index().contents().files().collect();
             for number in index_parts {
@@ -204,7 +224,7 @@ impl Workspace {
             }
             self.remove_unneeded(files);
         }
-        self.follow_documents(&arrival.documents)?;
+        self.follow_documents(&arrival.documents, &heads)?;
         arrival.documents.sort_unstable();
         arrival.documents.dedup();
         arrival.threads.sort_unstable();
@@ -300,11 +320,17 @@ impl Workspace {
             let words = "it names no heads, or too many".to_owned();
             return Ok((vec![Outcome::Refused(words)], None));
         };
-        let file = journal::encode_frame(&self.keys, place.name, &frame)?;
+        let mut heads = part.heads.clone();
+        heads.sort_unstable();
+        let write = Write::File {
+            path: place.path.clone(),
+            bytes: journal::encode_frame(&self.keys, place.name, &frame)?,
+            heads,
+        };
         let outcome = Outcome::Applied {
             current: part.heads.clone(),
         };
-        Ok((vec![outcome], Some(Write::File(place.path.clone(), file))))
+        Ok((vec![outcome], Some(write)))
     }
 
     fn write_of(
@@ -330,8 +356,13 @@ impl Workspace {
                 Ok(frame.map(|frame| Write::Frame(Box::new((journal, frame, heads)))))
             }
             None => {
-                let file = journal::encode_new(&self.keys, place.name, &doc, rendering.as_deref())?;
-                Ok(Some(Write::File(place.path, file)))
+                let bytes =
+                    journal::encode_new(&self.keys, place.name, &doc, rendering.as_deref())?;
+                Ok(Some(Write::File {
+                    path: place.path,
+                    bytes,
+                    heads,
+                }))
             }
         }
     }
@@ -340,7 +371,7 @@ impl Workspace {
         let (mut files, mut frames) = (Vec::new(), Vec::new());
         for write in writes {
             match write {
-                Write::File(path, bytes) => files.push((path, bytes)),
+                Write::File { path, bytes, .. } => files.push((path, bytes)),
                 Write::Frame(frame) => frames.push(std::sync::Mutex::new(*frame)),
             }
         }
@@ -448,12 +479,22 @@ impl Workspace {
     }
 
     /// Makes entries say what the merged documents are: two devices that edited one text each wrote their own.
-    fn follow_documents(&self, documents: &[DocumentId]) -> Result<(), SaveError> {
+    ///
+    /// `heads` are those of the documents that were just written.
+    fn follow_documents(
+        &self,
+        documents: &[DocumentId],
+        heads: &HashMap<DocumentId, Vec<ChangeHash>>,
+    ) -> Result<(), SaveError> {
         let mut changes = Vec::new();
         for id in documents {
             let Some(known) = self.index().contents().documents.get(id).cloned() else {
                 continue;
             };
+            let written = heads.get(id);
+            if written.is_some_and(|heads| heads_text(heads) == known.heads) {
+                continue;
+            }
             let Ok(Ok(scan)) = journal::scan(&self.keys, &document_place(&self.dir, *id)) else {
                 continue;
             };

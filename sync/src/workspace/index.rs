@@ -185,11 +185,11 @@ impl Index {
         let loaded = catch_unwind(AssertUnwindSafe(|| {
             let doc = Automerge::load(bytes)?;
             check_schema(&doc)?;
-            Maps::of(&doc)?;
+            let maps = Maps::of(&doc)?;
             let contents = Contents::of(&doc)?;
-            Ok::<_, LoadError>((doc, contents))
+            Ok::<_, LoadError>((doc, maps, contents))
         }));
-        let (doc, contents) = loaded
+        let (mut doc, maps, contents) = loaded
             .unwrap_or(Err(LoadError::Panicked))
             .map_err(understood)?;
         let rendering = contents.render();
@@ -198,6 +198,13 @@ impl Index {
             .map_err(|error| SaveError::io(&place.path, file.len() as u64, error))?;
         let changes = self.contents.difference(&contents);
         self.take_back(keys);
+        if self.journal.saved_heads() == doc.get_heads() {
+            // As `load` would do it, without reading once more what was just written.
+            if let Some((author, _)) = &self.shared {
+                author.take_over(&mut doc);
+            }
+            self.loaded = Some((doc, maps));
+        }
         Ok(changes)
     }
 
