@@ -29,7 +29,12 @@ const MAX_RENDERING_BYTES: u64 = 512 << 20;
 
 /// Packs the whole document.
 pub(crate) fn pack_snapshot(doc: &Automerge, rendering: Option<&[u8]>) -> Vec<u8> {
-    pack(SNAPSHOT, doc, rendering, &doc.save())
+    pack(SNAPSHOT, &doc.get_heads(), rendering, &doc.save())
+}
+
+/// Packs a whole document that was loaded from these bytes and has these heads.
+pub(crate) fn pack_saved(heads: &[ChangeHash], bytes: &[u8], rendering: Option<&[u8]>) -> Vec<u8> {
+    pack(SNAPSHOT, heads, rendering, bytes)
 }
 
 /// Packs a whole document that another device saved, without looking inside.
@@ -59,16 +64,15 @@ pub(crate) fn pack_changes(
         .iter_mut()
         .flat_map(|change| change.bytes().into_owned())
         .collect();
-    (!changes.is_empty()).then(|| pack(CHANGES, doc, rendering, &changes))
+    (!changes.is_empty()).then(|| pack(CHANGES, &doc.get_heads(), rendering, &changes))
 }
 
-fn pack(tag: u8, doc: &Automerge, rendering: Option<&[u8]>, bytes: &[u8]) -> Vec<u8> {
-    let heads = doc.get_heads();
+fn pack(tag: u8, heads: &[ChangeHash], rendering: Option<&[u8]>, bytes: &[u8]) -> Vec<u8> {
     let count = u8::try_from(heads.len()).expect("documents are merged long before 255 branches");
     let mut frame = Vec::with_capacity(2 + heads.len() * HASH_BYTES + bytes.len());
     let rendering = rendering.and_then(deflate);
     frame.extend([tag + rendering.as_ref().map_or(0, |_| RENDERED), count]);
-    for head in &heads {
+    for head in heads {
         frame.extend_from_slice(&head.0);
     }
     if let Some((len, rendering)) = rendering {

@@ -78,7 +78,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         edge.note_chain();
         edge.inbox_bytes += fragment.len_bytes();
         edge.inbox.push((offset, fragment));
-        if edge.inbox_bytes >= BATCH_BYTES || edge.inbox.len() >= BATCH_ENTRIES {
+        let is_full = edge.inbox_bytes >= BATCH_BYTES || edge.inbox.len() >= BATCH_ENTRIES;
+        // The list of documents is not kept waiting for their texts.
+        if is_full || self.state.awaits_index {
             self.take_inbox(id)?;
         }
         Ok(())

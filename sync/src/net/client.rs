@@ -235,6 +235,9 @@ fn config_with(
     transport.max_concurrent_uni_streams(VarInt::from_u32(0));
     transport.datagram_receive_buffer_size(None);
     transport.receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES));
+    // Entries arrive in the order in which they are sent, so that the node stores them in it and whoever reads
+    // them can use each at once.
+    transport.send_fairness(false);
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
     Ok(config)

@@ -11,11 +11,11 @@ use quinn::Endpoint;
 use satchel_protocol::frame::Request;
 use satchel_protocol::id::{MailboxId, NodeFingerprint};
 use satchel_protocol::link::NodeLink;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::{ConnectError, EdgeClient, open_socket};
+use super::{Answers, ConnectError, EdgeClient, open_socket};
 use crate::engine::{Action, Event, Now, RequestId};
 use crate::share::WorkspaceEngine;
 
@@ -172,6 +172,8 @@ struct Open {
     client: Arc<tokio::sync::OnceCell<Arc<EdgeClient>>>,
     connecting: AbortHandle,
     requests: HashMap<RequestId, AbortHandle>,
+    /// Ends when the entry before the next one has been written to the connection.
+    turn: Option<oneshot::Receiver<()>>,
 }
 
 impl Connections {
@@ -267,6 +269,7 @@ impl Connections {
                 client,
                 connecting,
                 requests: HashMap::new(),
+                turn: None,
             },
         );
     }
@@ -287,8 +290,22 @@ impl Connections {
         };
         let (events, generation) = (self.events.clone(), open.generation);
         open.requests.retain(|_, task| !task.is_finished());
+        // Entries go one after the other, so that the node stores them in the order in which they were made, and
+        // whoever reads them can use each at once. Their answers are waited for side by side.
+        let (written, next) = oneshot::channel();
+        let is_entry = matches!(message, Request::Append { .. } | Request::Pack { .. });
+        let turn = is_entry.then(|| open.turn.replace(next)).flatten();
         let task = self.tasks.spawn(async move {
-            let error = ask(&client, edge, request, &message, &events, generation).await;
+            if let Some(turn) = turn {
+                // The task before this one may have been given up: its turn has come all the same.
+                turn.await.ok();
+            }
+            let asked = client.ask(&message).await;
+            drop(written);
+            let error = match asked {
+                Ok(answers) => hand_on(answers, edge, request, &events, generation).await,
+                Err(error) => Err(error.to_string()),
+            };
             let event = Event::Ended {
                 edge,
                 request,
@@ -301,18 +318,13 @@ impl Connections {
     }
 }
 
-async fn ask(
-    client: &EdgeClient,
+async fn hand_on(
+    mut answers: Answers,
     edge: NodeFingerprint,
     request: RequestId,
-    message: &Request,
     events: &mpsc::Sender<Numbered>,
     generation: u64,
 ) -> Result<(), String> {
-    let mut answers = client
-        .ask(message)
-        .await
-        .map_err(|error| error.to_string())?;
     while let Some(answer) = answers.next().await.map_err(|error| error.to_string())? {
         let event = Event::Answered {
             edge,

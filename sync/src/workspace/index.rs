@@ -16,7 +16,7 @@ use super::documents::now_ms;
 use super::error::SaveError;
 use super::journal::{self, Journal, Place};
 use crate::author::Author;
-use crate::document::{DOCUMENT_SCHEMA, LoadError, check_schema};
+use crate::document::{DOCUMENT_SCHEMA, LoadError, check_schema, pack_saved};
 use crate::entry::DocKey;
 use crate::id::to_hex;
 use crate::log::Scan;
@@ -193,18 +193,22 @@ impl Index {
             .unwrap_or(Err(LoadError::Panicked))
             .map_err(understood)?;
         let rendering = contents.render();
-        let file = journal::encode_new(keys, place.name, &doc, Some(&rendering))?;
+        let frame = pack_saved(&doc.get_heads(), bytes, Some(&rendering));
+        let file = journal::encode_frame(keys, place.name, &frame)?;
         crate::durable::write(&place.path, &file)
             .map_err(|error| SaveError::io(&place.path, file.len() as u64, error))?;
         let changes = self.contents.difference(&contents);
-        self.take_back(keys);
-        if self.journal.saved_heads() == doc.get_heads() {
-            // As `load` would do it, without reading once more what was just written.
-            if let Some((author, _)) = &self.shared {
-                author.take_over(&mut doc);
-            }
-            self.loaded = Some((doc, maps));
+        let Ok(scan) = journal::scan(keys, &place)? else {
+            return Err(SaveError::Damaged { path: place.path });
+        };
+        self.journal = Journal::open(place, &scan)?;
+        self.contents = contents;
+        if let Some((author, _)) = &self.shared {
+            // What was replaced had numbers that must not be used again.
+            author.renew();
+            author.take_over(&mut doc);
         }
+        self.loaded = Some((doc, maps));
         Ok(changes)
     }
 
