@@ -62,7 +62,7 @@ pub(crate) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let session = Arc::new(Session::new(shared, connection.clone(), stop.clone()));
-    if !session.hello().await {
+    if !Box::pin(session.hello()).await {
         connection.close(close::MISBEHAVED, b"hello first");
         return;
     }
@@ -168,7 +168,8 @@ impl Session {
     }
 
     async fn serve_request(&self, mut send: SendStream, mut recv: RecvStream) {
-        match self.answer(&mut recv).await {
+        // Its own allocation, given back when the request is taken in: a follower stays as long as the connection.
+        match Box::pin(self.answer(&mut recv)).await {
             Ok(reply) => self.deliver(&mut send, &mut recv, reply).await,
             Err(RequestError::Gone) => {
                 self.shared.metrics.requests_abandoned.one();

@@ -261,7 +261,8 @@ async fn serve_incoming(
     shared: Arc<Shared>,
     stop: watch::Receiver<bool>,
 ) {
-    let handshake = async { incoming.accept()?.await };
+    // Its own allocation, given back when the handshake is over: the rest stays as long as the connection.
+    let handshake = Box::pin(async { incoming.accept()?.await });
     match timeout(HANDSHAKE_TIMEOUT, handshake).await {
         Ok(Ok(connection)) => {
             place.handshake_ended();

@@ -27,7 +27,7 @@ const RETRY_MIN_MS: u64 = 1_000;
 const RETRY_MAX_MS: u64 = 5 * 60 * 1000;
 /// Chain values that are kept per edge: 40 bytes each.
 const RECENT_CHAINS: usize = 4096;
-/// Appends under way at a time; the edge serves 64 requests of a connection side by side.
+/// Appends under way at a time; the edge serves 48 requests of a connection side by side.
 pub(super) const MAX_APPENDS: usize = 16;
 
 /// How often a mailbox is opened anew within [`REOPEN_WINDOW_MS`]: an edge that lets in and then refuses, again and
