@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use automerge::ChangeHash;
 
 use super::contents::{Change, IndexedDocument};
-use super::entry::{DocumentEntry, ImportFailure, version_of};
+use super::entry::{DocumentEntry, ImportFailure};
 use super::error::SaveError;
 use super::{Workspace, document_place, journal, originals, remove_files};
 use crate::document::{Anchor, AnchorError, Resolved, TextDocument, unpack};
@@ -325,8 +325,7 @@ impl Workspace {
             .map_err(|error| SaveError::load(&path, error))?;
         let mut new = indexed.clone();
         new.heads = heads_text(&document.heads());
-        new.entry.version = version_of(new.entry.kind, &text);
-        new.entry.text_bytes = text.len() as u64;
+        new.entry = new.entry.with_text(&text);
         // The source file is newer than what is stored, whatever its time says.
         new.entry.source_mtime_ms = 0;
         let mut index = self.index();

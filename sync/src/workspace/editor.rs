@@ -12,7 +12,7 @@ use automerge::{ActorId, Automerge, AutomergeError, ChangeHash, ObjId, ReadDoc};
 
 use super::contents::{Change, IndexedDocument};
 use super::documents::{heads_text, now_ms};
-use super::entry::{DocumentEntry, version_of};
+use super::entry::DocumentEntry;
 use super::error::SaveError;
 use super::journal::{self, Journal};
 use super::keystrokes::Stretch;
@@ -108,11 +108,7 @@ impl Workspace {
         durable::write(&place.path, &bytes)
             .map_err(|error| SaveError::io(&place.path, bytes.len() as u64, error))?;
         let listed = Change::Document(IndexedDocument {
-            entry: DocumentEntry {
-                version: version_of(entry.kind, &text),
-                text_bytes: text.len() as u64,
-                ..entry.clone()
-            },
+            entry: entry.clone().with_text(&text),
             heads: heads_text(&doc.get_heads()),
         });
         self.index().change(&self.keys, vec![listed])?;
@@ -143,8 +139,7 @@ impl Workspace {
             return Ok(entry);
         };
         self.check_free(frame.len() as u64)?;
-        entry.version = version_of(entry.kind, &text);
-        entry.text_bytes = text.len() as u64;
+        entry = entry.with_text(&text);
         let (len_before_bytes, heads_before) =
             (journal.len_bytes(), journal.saved_heads().to_vec());
         journal.append(&self.keys, &frame, heads.clone())?;

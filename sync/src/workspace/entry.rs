@@ -4,7 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::contents::Record;
+use crate::document::{LoadError, TextDocument};
 use crate::id::{ContentHash, DeviceId, DocumentId, to_hex};
+use crate::values;
 
 /// How a text is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,6 +63,39 @@ pub struct DocumentEntry {
     /// The device whose file `path` is, in a shared workspace: the same path on another one is another file.
     #[serde(default)]
     pub origin: Option<DeviceId>,
+}
+
+/// Fields of an entry that follow from the text.
+const OF_THE_TEXT: [&str; 2] = ["text_bytes", "version"];
+
+impl DocumentEntry {
+    /// The record beside the text: the entry without what follows from the text, so that an edit does not change it.
+    pub(super) fn about(&self) -> Record {
+        let mut about = values::to_json(self);
+        about.retain(|field, _| !OF_THE_TEXT.contains(&field.as_str()));
+        about
+    }
+
+    /// The entry of a document that is stored under this id, as the document itself tells it.
+    pub(super) fn of(id: DocumentId, document: &TextDocument) -> Result<Self, LoadError> {
+        let mut about: Record = document.about()?;
+        for (field, empty) in OF_THE_TEXT.into_iter().zip([0.into(), "".into()]) {
+            about.insert(field.to_owned(), empty);
+        }
+        let about: Self = serde_json::from_value(about.into())
+            .map_err(|_| LoadError::MissingPart("record about it"))?;
+        let text = document.text()?;
+        Ok(Self { id, ..about }.with_text(&text))
+    }
+
+    /// The entry when the document has this text.
+    pub(super) fn with_text(self, text: &str) -> Self {
+        Self {
+            version: version_of(self.kind, text),
+            text_bytes: text.len() as u64,
+            ..self
+        }
+    }
 }
 
 /// A document to be saved.

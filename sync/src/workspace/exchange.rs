@@ -12,7 +12,7 @@ use automerge::{Automerge, ChangeHash};
 
 use super::contents::{Change, IndexedDocument};
 use super::documents::heads_text;
-use super::entry::{DocumentEntry, version_of};
+use super::entry::DocumentEntry;
 use super::error::SaveError;
 use super::journal::{self, Journal, Place};
 use super::{Workspace, chat_place, document_place, remove_files};
@@ -472,10 +472,11 @@ impl Workspace {
         let Ok(document) = TextDocument::from_automerge(doc) else {
             return Ok(None);
         };
-        let (Ok(entry), Ok(text)) = (document.about::<DocumentEntry>(), document.text()) else {
-            return Ok(None);
-        };
-        Ok(Some(indexed(entry, id, &text, &here)))
+        let entry = DocumentEntry::of(id, &document).ok();
+        Ok(entry.map(|entry| IndexedDocument {
+            entry,
+            heads: heads_text(&here),
+        }))
     }
 
     /// Makes entries say what the merged documents are: two devices that edited one text each wrote their own.
@@ -512,35 +513,16 @@ impl Workspace {
                 .iter()
                 .all(|head| document.contains(head));
             if let (true, Ok(text)) = (newer, document.text()) {
-                changes.push(Change::Document(indexed(
-                    known.entry,
-                    *id,
-                    &text,
-                    &last.heads,
-                )));
+                changes.push(Change::Document(IndexedDocument {
+                    entry: known.entry.with_text(&text),
+                    heads: heads_text(&last.heads),
+                }));
             }
         }
         if changes.is_empty() {
             return Ok(());
         }
         self.index().change(&self.keys, changes)
-    }
-}
-
-fn indexed(
-    entry: DocumentEntry,
-    id: DocumentId,
-    text: &str,
-    heads: &[ChangeHash],
-) -> IndexedDocument {
-    IndexedDocument {
-        entry: DocumentEntry {
-            id,
-            version: version_of(entry.kind, text),
-            text_bytes: text.len() as u64,
-            ..entry
-        },
-        heads: heads_text(heads),
     }
 }
 

@@ -9,7 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::contents::{Change, Contents, IndexedDocument};
-use super::entry::{DocumentEntry, version_of};
+use super::documents::heads_text;
+use super::entry::DocumentEntry;
 use super::error::{OpenError, SaveError};
 use super::index::{self, Index};
 use super::journal;
@@ -275,14 +276,9 @@ impl Opened<'_> {
             .ok()?
             .ok()?;
         let document = TextDocument::from_automerge(loaded.doc).ok()?;
-        let text = document.text().ok()?;
-        let mut entry: DocumentEntry = document.about().ok()?;
-        entry.version = version_of(entry.kind, &text);
-        entry.text_bytes = text.len() as u64;
-        let heads: Vec<String> = document.heads().iter().map(ToString::to_string).collect();
         Some(Change::Document(IndexedDocument {
-            entry: DocumentEntry { id, ..entry },
-            heads: heads.join(" "),
+            entry: DocumentEntry::of(id, &document).ok()?,
+            heads: heads_text(&document.heads()),
         }))
     }
 

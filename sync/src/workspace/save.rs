@@ -221,7 +221,7 @@ impl Workspace {
             document
                 .save_text(text, now_ms() / 1000)
                 .map_err(|error| SaveError::load(&place.path, error))?;
-            document.set_about(entry).map_err(understood)?;
+            document.set_about(&entry.about()).map_err(understood)?;
             let heads = document.heads();
             let write = match journal.pending(document.automerge(), Some(text.as_bytes()))? {
                 None => Write::Nothing,
@@ -238,7 +238,7 @@ impl Workspace {
             return Ok((write, heads));
         }
         let empty = self.author.new_document();
-        let document = TextDocument::new_in(empty, text, entry, now_ms() / 1000)
+        let document = TextDocument::new_in(empty, text, &entry.about(), now_ms() / 1000)
             .map_err(|error| SaveError::load(&place.path, error))?;
         let bytes = journal::encode_new(
             &self.keys,
