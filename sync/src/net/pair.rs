@@ -3,13 +3,14 @@
 //! Nothing is believed of the edge: what it relays is protected by the code. Start at [`PairNew::begin`] on the new
 //! laptop and [`PairKnown::begin`] on one that is a member.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use satchel_protocol::frame::{Answer, ErrorCode, Request};
 use satchel_protocol::link::NodeLink;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::driver::connect;
+use super::driver::{OpenSocket, connect};
 use super::{EdgeClient, RequestError, open_socket};
 use crate::member::{DeviceInfo, DeviceKeys, Welcome, WelcomeError};
 use crate::pairing::{
@@ -103,7 +104,15 @@ impl PairNew {
     /// # Errors
     /// See [`PairError`].
     pub async fn begin(link: &NodeLink) -> Result<Self, PairError> {
-        let client = reach(link).await?;
+        Self::begin_with(&open_socket, link).await
+    }
+
+    /// As [`PairNew::begin`], through a socket of the caller's choice.
+    ///
+    /// # Errors
+    /// See [`PairError`].
+    pub async fn begin_with(sockets: &OpenSocket, link: &NodeLink) -> Result<Self, PairError> {
+        let client = reach(sockets, link).await?;
         let meeting = Meeting::open(client, Request::RvAllocate).await?;
         let code = PairingCode::random(meeting.nameplate);
         let shown = Zeroizing::new(code.to_string());
@@ -210,7 +219,7 @@ impl PairKnown {
     /// # Errors
     /// See [`PairError`]; the code is used up.
     pub async fn begin(link: &NodeLink, code: PairingCode) -> Result<Self, PairError> {
-        let client = reach(link).await?;
+        let client = reach(&open_socket, link).await?;
         let nameplate = code.nameplate();
         let meeting = Meeting::open(client, Request::RvClaim { nameplate }).await?;
         let until = Instant::now() + ANSWER_WAIT;
@@ -276,16 +285,14 @@ impl PairKnown {
     }
 }
 
-async fn reach(link: &NodeLink) -> Result<EdgeClient, PairError> {
-    connect(link, open_socket)
-        .await
-        .map_err(|(words, is_passing)| {
-            if is_passing {
-                PairError::NotReached(words)
-            } else {
-                PairError::WrongEdge(words)
-            }
-        })
+async fn reach(sockets: &OpenSocket, link: &NodeLink) -> Result<EdgeClient, PairError> {
+    connect(link, sockets).await.map_err(|(words, is_passing)| {
+        if is_passing {
+            PairError::NotReached(words)
+        } else {
+            PairError::WrongEdge(words)
+        }
+    })
 }
 
 /// A laptop's device information, signed by its keys.
@@ -359,7 +366,7 @@ impl Meeting {
                 }
             }
         };
-        tokio::time::timeout_at(until.into(), asked)
+        tokio::time::timeout_at(until, asked)
             .await
             .unwrap_or(Err(PairError::Gone))
     }

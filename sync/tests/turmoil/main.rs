@@ -18,6 +18,7 @@
 
 mod acks;
 mod line;
+mod pairing;
 #[path = "../common/random.rs"]
 #[allow(dead_code, reason = "shared with the simulation")]
 mod random;
