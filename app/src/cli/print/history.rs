@@ -53,7 +53,10 @@ impl Printer {
         }
         self.message(&match (report.added, report.removed) {
             (0, 0) => "Their texts are equal.".to_owned(),
-            (added, removed) => format!("{added} lines came, {removed} went."),
+            (added, removed) => {
+                let lines = if added == 1 { "line" } else { "lines" };
+                format!("{added} {lines} came, {removed} went.")
+            }
         });
     }
 

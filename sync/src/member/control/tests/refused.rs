@@ -83,7 +83,8 @@ fn changes_that_make_no_sense_are_refused() {
     let long = Op::Edges {
         links: vec!["x".repeat(251)],
     };
-    let expected: [(Op, fn(&ControlError) -> bool); 10] = [
+    type Expected = fn(&ControlError) -> bool;
+    let expected: [(Op, Expected); 10] = [
         (remove(&stranger), |e| {
             matches!(e, ControlError::NotMember { .. })
         }),
