@@ -376,3 +376,42 @@ async fn a_removed_laptop_gets_nothing_new_and_removals_travel() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(second.workspace.document_count(), 1);
 }
+
+/// Files that are written while the laptops are connected go at once, and what was computed from a text goes with it:
+/// it tells much of what the text says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_derived_from_a_text_goes_from_both_laptops() {
+    let Rig { dir, first, second } = rig().await;
+    let files = |workspace: &Workspace| {
+        let mut count = 0;
+        for folder in std::fs::read_dir(workspace.dir().join("originals")).unwrap() {
+            count += std::fs::read_dir(folder.unwrap().path()).unwrap().count();
+        }
+        count
+    };
+    first.workspace.put_derived("v1/e", &[3; 5000]).unwrap();
+    first.workspace.put_derived("v2/e", &[4; 5000]).unwrap();
+    first.flush().await;
+    second
+        .wait("what was derived", |workspace| {
+            let has = |key| workspace.derived(key).is_ok_and(|bytes| bytes.is_some());
+            has("v1/e") && has("v2/e") && files(workspace) == 3
+        })
+        .await;
+    first
+        .workspace
+        .forget_derived(|key| key.starts_with("v2/"))
+        .unwrap();
+    first.flush().await;
+    assert_eq!(files(&first.workspace), 2);
+    second
+        .wait("the end of one", |workspace| {
+            !workspace.is_derived("v1/e") && files(workspace) == 2
+        })
+        .await;
+    assert_eq!(
+        second.workspace.derived("v2/e").unwrap().unwrap(),
+        [4; 5000]
+    );
+    drop(dir);
+}

@@ -12,7 +12,7 @@ use satchel_sync::DocumentId;
 use satchel_sync::workspace::{DocumentEntry, TextKind};
 use satchel_vector::SourceId;
 
-use super::{Shared, indexing, reference};
+use super::{Shared, indexing, reference, shared_embeddings};
 use crate::message::{
     Citation, DocumentSummary, DocumentText, Failure, FailureKind, FileOutcome, FileReport, Origin,
     Passage, Scores, StatusReport,
@@ -96,6 +96,7 @@ pub async fn remove_ids(shared: &Arc<Shared>, ids: Vec<DocumentId>) -> Result<()
     shared
         .with_workspace(move |workspace| workspace.remove(&ids))
         .await?;
+    shared_embeddings::forget(shared).await?;
     let _writer = shared.index_writer.lock().await;
     shared
         .index

@@ -126,7 +126,7 @@ pub fn chunked(entry: &DocumentEntry, text: &str) -> SourceChunks {
     }
 }
 
-/// Embeds every passage that has no embedding yet. Returns how many were embedded.
+/// Sees to it that every passage has an embedding. Returns how many have got one, here or from another laptop.
 ///
 /// Does nothing where no embedder is installed. Stops between two requests when cancelled; what was
 /// embedded stays.
@@ -136,10 +136,10 @@ pub fn chunked(entry: &DocumentEntry, text: &str) -> SourceChunks {
 pub async fn embed_pending(shared: &Arc<Shared>, emitter: &Emitter) -> Result<usize, Failure> {
     // What another laptop has embedded needs no embedder here that runs.
     shared.models.announce_embedder(&shared.index).await?;
-    shared_embeddings::adopt(shared, emitter).await?;
+    let adopted = shared_embeddings::adopt(shared, emitter).await?;
     let done = embed_here(shared, emitter).await?;
     shared_embeddings::offer(shared).await?;
-    Ok(done)
+    Ok(adopted + done)
 }
 
 async fn embed_here(shared: &Arc<Shared>, emitter: &Emitter) -> Result<usize, Failure> {

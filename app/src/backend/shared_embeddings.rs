@@ -6,6 +6,7 @@
 //! Layout, little-endian: the bytes `SEMB`, version 1 as `u16`, dimension as `u16`, number of texts as `u32`; then the
 //! hashes of the texts, 16 bytes each; then the vectors, a `f32` per dimension.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -127,7 +128,8 @@ async fn take_present(shared: &Arc<Shared>, embedder: &Embedder) -> Result<Pendi
     Ok(pending)
 }
 
-/// Keeps the embeddings of documents that are wholly embedded for the other laptops.
+/// Keeps the embeddings of documents that are wholly embedded for the other laptops, and forgets those of texts that are
+/// no more.
 ///
 /// # Errors
 /// When the index cannot be read, or the disk refuses.
@@ -158,7 +160,25 @@ pub async fn offer(shared: &Arc<Shared>) -> Result<(), Failure> {
             .with_workspace(move |workspace| workspace.put_derived(&key, &bytes))
             .await?;
     }
-    Ok(())
+    forget(shared).await
+}
+
+/// Forgets the embeddings of texts that are no document's any more, on all laptops: they tell much of what a text says.
+///
+/// # Errors
+/// When the disk refuses.
+pub async fn forget(shared: &Arc<Shared>) -> Result<(), Failure> {
+    shared
+        .with_workspace(|workspace| {
+            let documents = workspace.documents();
+            let versions: HashSet<&str> = documents.iter().map(|entry| &*entry.version).collect();
+            let is_needed = |key: &str| {
+                let version = key.split('/').next();
+                version.is_some_and(|version| versions.contains(version))
+            };
+            workspace.forget_derived(is_needed)
+        })
+        .await
 }
 
 fn embedder_of(shared: &Shared) -> Result<Option<Embedder>, Failure> {

@@ -109,6 +109,8 @@ pub(super) struct Queue {
     bodies_up: VecDeque<(DocKey, Encoding, Outgoing)>,
     bodies_down: VecDeque<Body>,
     uploads: Option<VecDeque<ContentHash>>,
+    /// The list of documents was changed here since it was looked for files to upload.
+    may_lack_uploads: bool,
     downloads: Option<VecDeque<(ContentHash, Vec<FragmentId>)>>,
     /// Files that no edge gave; asked for again after the next connection.
     missing: BTreeSet<ContentHash>,
@@ -143,6 +145,11 @@ impl Queue {
     pub(super) fn look_again(&mut self) {
         self.uploads = None;
         self.downloads = None;
+    }
+
+    /// The list of documents was changed here, so that there may be another file to upload.
+    pub(super) fn list_was_written(&mut self) {
+        self.may_lack_uploads = true;
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -312,7 +319,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             return Ok(Some(upload(Target::Body(body), outgoing.bytes)));
         }
         loop {
-            if self.attach.uploads.is_none() {
+            let is_done = self.attach.uploads.as_ref().map(VecDeque::is_empty);
+            // Not for each of many files, since each that is sent changes the list as well.
+            let may_lack = is_done == Some(true) && self.attach.may_lack_uploads;
+            if is_done.is_none() || may_lack {
+                self.attach.may_lack_uploads = false;
                 self.attach.uploads = Some(self.documents.to_upload().into());
             }
             let next = self.attach.uploads.as_mut().and_then(VecDeque::pop_front);

@@ -354,9 +354,13 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
         let mut missing = vec![false; batch.len()];
         let mut unusable = vec![false; batch.len()];
         let mut refusals = Vec::new();
+        let mut list_came = false;
         for ((outcome, (key, heads)), owner) in outcomes.into_iter().zip(keys).zip(owners) {
             match outcome {
-                Outcome::Applied { current } => self.note_shared(key, heads, current),
+                Outcome::Applied { current } => {
+                    list_came |= key == DocKey::INDEX;
+                    self.note_shared(key, heads, current);
+                }
                 Outcome::Missing => missing[owner] = true,
                 Outcome::Removed => {}
                 Outcome::Refused(words) => refusals.push((owner, words)),
@@ -407,8 +411,11 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             let key = DocKey::document(*removed);
             self.state.set_shared(key, Vec::new(), &mut self.rows);
         }
-        if !arrival.is_empty() {
+        if list_came {
+            // It says where files lie, even where no document in it is new.
             self.attach.look_again();
+        }
+        if !arrival.is_empty() {
             self.actions.push(Action::Arrived(arrival));
         }
         self.commit()?;

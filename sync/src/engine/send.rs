@@ -78,6 +78,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
     /// Takes up what was written since the last time, so that it counts as unsent.
     pub(super) fn note_written(&mut self) {
         let (changed, unsent) = (self.documents.take_changed(), self.sending.len());
+        if changed.iter().any(|(key, _)| *key == DocKey::INDEX) {
+            self.attach.list_was_written();
+        }
         self.sending.note(changed, self.now);
         if self.sending.len() != unsent {
             self.actions.push(Action::StatusChanged);
