@@ -38,7 +38,7 @@ test: ## Set everything up and run every test
 
 # --bins: without it cargo would also compile what only the tests use.
 build: ## Build the programs, nothing else
-	@cargo build $(WORKSPACE) --bins
+	@packaging/cargo.sh build $(WORKSPACE) --bins
 
 # The harness of every bench is a plain program with a main function: `make bench BENCH=inference` runs one.
 # `eval` is one, too: it needs the same, and `make bench` would take three times as long with it.
@@ -49,7 +49,7 @@ bench: ## Measure speed (BENCH=name for one of them)
 	@$(MAKE) --no-print-directory build
 	@packaging/starter-models.sh "$(SATCHEL)" "$(EMBEDDER_SOURCE)"
 	@SATCHEL_BENCH_EMBEDDER_DIR="$(EMBEDDER_SOURCE)" \
-	  cargo bench $(WORKSPACE) --profile dev $(addprefix --bench ,$(BENCH))
+	  packaging/cargo.sh bench $(WORKSPACE) --profile dev $(addprefix --bench ,$(BENCH))
 
 eval: ## Measure how well it searches, answers and refuses (a table; see tests/EVALUATION.md)
 	@$(MAKE) --no-print-directory bench BENCH=eval
@@ -59,8 +59,8 @@ eval: ## Measure how well it searches, answers and refuses (a table; see tests/E
 lint: ## Check format, lints, documentation; spelling and licences where typos and cargo-deny are installed
 	@packaging/system-packages.sh build
 	cargo fmt --all --check
-	cargo clippy $(WORKSPACE) --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc $(WORKSPACE) --no-deps --document-private-items
+	packaging/cargo.sh clippy $(WORKSPACE) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" packaging/cargo.sh doc $(WORKSPACE) --no-deps --document-private-items
 	@if command -v shellcheck >/dev/null; then shellcheck packaging/*.sh .ci/run; else echo "shellcheck is not installed: skipped"; fi
 	@if command -v typos >/dev/null; then typos; else echo "typos is not installed: skipped"; fi
 	@if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; else echo "cargo-deny is not installed: skipped ('make test' checks licences and bans too)"; fi

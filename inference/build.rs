@@ -2,7 +2,7 @@
 //!
 //! `llama-cpp-sys-2` leaves two kinds of shared libraries in its own build folder: those the program is linked to, which
 //! it asks for by names like `libllama.so.0`, and the modules with the processor code, one per generation of
-//! processors, of which the worker loads the best. This script copies the first kind into the profile folder (where
+//! processors, of which the worker loads the best, and those that drive GPUs. This script copies the first kind into the profile folder (where
 //! cargo puts programs) and the second into `backends` there, removes what an older build left, and gives the tests of
 //! this package a way to find both. Nothing is compiled here.
 //!
@@ -34,7 +34,13 @@ fn main() -> Result<()> {
 
     let compiler = Compiler::of(llama_dir);
     let modules = modules(&modules_dir, &compiler)?;
-    mirror(&modules, &profile_dir.join("backends"), |_| true)?;
+    // What drives GPUs lies apart: only workers that want one load it.
+    let (processor, gpu): (Vec<_>, Vec<_>) = modules
+        .into_iter()
+        .partition(|module| file_name(module).contains("ggml-cpu"));
+    let backends = profile_dir.join("backends");
+    mirror(&processor, &backends, |_| true)?;
+    mirror(&gpu, &backends.join("gpu"), |_| true)?;
     mirror(&libraries(llama_dir)?, &profile_dir, is_library_of_llama)?;
     remove_dangling_links(&profile_dir);
     link_for_tests(&profile_dir)

@@ -216,6 +216,16 @@ check_rust() {
   stop_with_command "rustup update stable && rustup default stable"
 }
 
+# Not needed: without them answers come from the processor alone, and vulkan.sh says so.
+install_gpu_tools() {
+  [ "$(uname -s)" = Linux ] && ! has_program glslc && [ "$(system_family)" = debian ] || return 0
+  apt-cache show glslc >/dev/null 2>&1 || return 0
+  [ "$(id -u)" -eq 0 ] || { has_program sudo && { sudo -n true 2>/dev/null || { [ -t 0 ] && [ -t 2 ]; }; }; } || return 0
+  become_root
+  say "Installing what llama.cpp's code for GPUs is compiled with: glslc libvulkan-dev spirv-headers"
+  apt_get install glslc libvulkan-dev spirv-headers || say "That did not work; going on without."
+}
+
 look_for_everything
 if [ ${#missing[@]} -gt 0 ]; then
   install_missing
@@ -228,4 +238,5 @@ if [ ${#missing[@]} -gt 0 ]; then
     exit 1
   fi
 fi
+install_gpu_tools
 check_rust

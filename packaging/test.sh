@@ -22,7 +22,7 @@ fi
 # Fetches the sources of all systems, not of this one alone: the tests read every crate's licence.
 echo "==> 2/4 Sources and build"
 cargo fetch --locked
-cargo build "${workspace[@]}" --bins
+packaging/cargo.sh build "${workspace[@]}" --bins
 
 echo "==> 3/4 Starter models"
 embedder_source=$CARGO_TARGET_DIR/test-data/all-MiniLM-L6-v2
@@ -39,8 +39,8 @@ fi
 
 echo "==> 4/4 Tests"
 # The measurements are not run, but they must compile.
-cargo build "${workspace[@]}" --benches
-cargo test "${workspace[@]}" --no-fail-fast
+packaging/cargo.sh build "${workspace[@]}" --benches
+packaging/cargo.sh test "${workspace[@]}" --no-fail-fast
 # Time is simulated there, which takes another tokio than the programs have: see sync/Cargo.toml.
 CARGO_TARGET_DIR=$CARGO_TARGET_DIR/turmoil RUSTFLAGS='--cfg satchel_turmoil' \
   cargo test --locked --package satchel-sync --test turmoil

@@ -26,7 +26,7 @@ new_enough() {
 }
 
 [ "$(uname -s)" = Linux ] || { echo GGML_VULKAN=OFF; exit 0; } # macOS has Metal.
-command -v glslc >/dev/null || without "glslc, which compiles its shaders, is not installed."
+command -v glslc >/dev/null || without "glslc, which compiles its shaders, is not installed (Debian, Ubuntu: glslc libvulkan-dev spirv-headers; Fedora: glslc vulkan-headers vulkan-loader-devel spirv-headers-devel; Arch: shaderc vulkan-headers vulkan-icd-loader spirv-headers)."
 
 for prefix in /usr /usr/local; do
   if new_enough "$prefix" && compgen -G "$prefix/lib*/libvulkan.so" "$prefix/lib/*/libvulkan.so" >/dev/null; then

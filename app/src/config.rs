@@ -152,6 +152,10 @@ pub struct Settings {
     pub temperature: f32,
     /// Threads of llama.cpp. Default: chosen from the processor.
     pub threads: Option<u32>,
+    /// Layers of the chat model on a GPU. Default: as many as fit, where there is one; 0 uses the processor alone.
+    ///
+    /// The embedder stays on the processor: laptops exchange what it computed, and a small model gains little.
+    pub gpu_layers: Option<u32>,
     /// No connection to any network, whatever else is set. Default false: only the edge nodes of shared workspaces are
     /// connected to.
     pub offline: bool,
@@ -169,6 +173,7 @@ impl Default for Settings {
             max_output_tokens: 400,
             temperature: 0.1,
             threads: None,
+            gpu_layers: None,
             offline: false,
             parse_workers: None,
         }

@@ -54,8 +54,8 @@ pub(crate) fn backends_dir() -> Result<PathBuf, BackendError> {
         .join("backends"))
 }
 
-/// Loads the processor code and starts llama.cpp.
-pub(crate) fn load(dir: &Path, log: &LlamaLog) -> Result<Backends, BackendError> {
+/// Loads the processor code, what drives GPUs where that is wanted, and starts llama.cpp.
+pub(crate) fn load(dir: &Path, gpu: bool, log: &LlamaLog) -> Result<Backends, BackendError> {
     if std::env::var_os(FOREIGN_PATH_ENV).is_some() {
         return Err(BackendError::ForeignPath);
     }
@@ -76,6 +76,9 @@ pub(crate) fn load(dir: &Path, log: &LlamaLog) -> Result<Backends, BackendError>
         .any(|device| device.kind == DeviceKind::Cpu)
     {
         return Err(BackendError::NothingRuns(dir.to_owned()));
+    }
+    if gpu {
+        load_gpu_code(&dir.join(GPU_FOLDER));
     }
     let variant = loaded_variant(log).unwrap_or_else(|| "unknown".to_owned());
     Ok(Backends {
@@ -108,7 +111,24 @@ fn load_variant(dir: &Path, name: &str) -> Result<(), BackendError> {
     }
 }
 
-/// Loads one library of processor code. False where it is damaged or not for this processor.
+/// Loads what drives GPUs. A library whose driver is not on this machine does not load, which is no error: there is no
+/// such GPU then. It lies in a folder of its own, so that a worker that does without never runs any of it.
+fn load_gpu_code(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_library = path
+            .extension()
+            .is_some_and(|end| FILE_SUFFIX.ends_with(&*end.to_string_lossy()));
+        let text = path.to_str().and_then(|path| CString::new(path).ok());
+        if let Some(text) = text.filter(|_| is_library)
+            && !load_library(&text)
+        {
+            tracing::debug!(library = %path.display(), "code for GPUs does not load here");
+        }
+    }
+}
+
+/// Loads one library. False where it is damaged or not for this processor.
 ///
 /// The safe wrapper can only load the best of a folder.
 #[allow(unsafe_code)]
@@ -130,6 +150,8 @@ fn loaded_variant(log: &LlamaLog) -> Option<String> {
     )
 }
 
+/// Beside the processor code; `build.rs` makes it.
+const GPU_FOLDER: &str = "gpu";
 const FOREIGN_PATH_ENV: &str = "GGML_BACKEND_PATH";
 const FILE_PREFIX: &str = if cfg!(windows) {
     "ggml-cpu-"

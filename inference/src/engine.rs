@@ -11,10 +11,10 @@ use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::model::params::LlamaModelParams;
 
 use crate::PROMPT_CHUNK_TOKENS;
 use crate::error::LoadError;
+use crate::gpu::Placement;
 use crate::llama_log::LlamaLog;
 use crate::request::{ModelInfo, ModelSpec, Role};
 
@@ -22,15 +22,15 @@ use crate::request::{ModelInfo, ModelSpec, Role};
 pub(crate) fn load(
     backend: &LlamaBackend,
     spec: &ModelSpec,
+    placement: &Placement,
     log: &LlamaLog,
 ) -> Result<LlamaModel, LoadError> {
     let size_bytes = check_file(&spec.path)?;
-    if spec.gpu_layers == 0 {
+    if !placement.on_gpu {
         check_memory(size_bytes)?;
     }
     log.clear();
-    let params = LlamaModelParams::default().with_n_gpu_layers(spec.gpu_layers);
-    let model = LlamaModel::load_from_file(backend, &spec.path, &params)
+    let model = LlamaModel::load_from_file(backend, &spec.path, &placement.params)
         .map_err(|error| in_words(log, &error, &spec.path))?;
     check_role(&model, spec.role)?;
     Ok(model)
@@ -51,22 +51,37 @@ pub(crate) fn chat_context<'m>(
     backend: &LlamaBackend,
     model: &'m LlamaModel,
     context_len_tokens: u32,
+    on_gpu: bool,
     threads_for_reading: u32,
     threads_for_writing: u32,
     log: &LlamaLog,
 ) -> Result<LlamaContext<'m>, LoadError> {
-    check_memory(kv_cache_bytes(model, context_len_tokens))?;
+    if !on_gpu {
+        check_memory(kv_cache_bytes(model, context_len_tokens))?;
+    }
+    let params = chat_params(context_len_tokens)
+        .with_n_threads(threads_for_writing.cast_signed())
+        .with_n_threads_batch(threads_for_reading.cast_signed());
+    new_context(backend, model, params, log)
+}
+
+/// What the context of a model in this role will be like, as far as its size in memory goes.
+pub(crate) fn params_of(role: Role) -> LlamaContextParams {
+    match role {
+        Role::Chat { context_len_tokens } => chat_params(context_len_tokens),
+        Role::Embedder => LlamaContextParams::default(),
+    }
+}
+
+fn chat_params(context_len_tokens: u32) -> LlamaContextParams {
     let chunk = PROMPT_CHUNK_TOKENS as u32;
-    let params = LlamaContextParams::default()
+    LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(context_len_tokens))
         .with_n_batch(chunk)
         .with_n_ubatch(chunk)
-        .with_n_threads(threads_for_writing.cast_signed())
-        .with_n_threads_batch(threads_for_reading.cast_signed())
         // Models with a sliding window (Gemma 3) would otherwise forget the beginning, and a follow-up question could not
         // use what was read for the one before.
-        .with_swa_full(true);
-    new_context(backend, model, params, log)
+        .with_swa_full(true)
 }
 
 /// Makes a context, with llama.cpp's reason when there is none.
@@ -98,6 +113,8 @@ pub(crate) fn describe(model: &LlamaModel, context_len_tokens: u32, threads: u32
         embedding_dim: usize::try_from(model.n_embd_out()).unwrap_or(0),
         size_bytes: model.size(),
         n_params: model.n_params(),
+        gpu: None,
+        gpu_refused: None,
         variant: String::new(),
         threads,
         has_chat_template: chat_template(model).is_some(),

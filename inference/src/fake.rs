@@ -59,6 +59,8 @@ impl FakeEngine {
             embedding_dim: FAKE_EMBEDDING_DIM,
             size_bytes: 0,
             n_params: 0,
+            gpu: None,
+            gpu_refused: None,
             variant: "fake".into(),
             threads: 1,
             has_chat_template: true,

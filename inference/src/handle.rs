@@ -38,7 +38,7 @@ pub struct WorkerCommand {
 /// # use satchel_inference::*;
 /// # async fn example() -> Result<(), EngineError> {
 /// let worker = WorkerCommand { program: "/usr/lib/satchel/satchel".into(), args: vec!["worker".into(), "inference".into()] };
-/// let spec = ModelSpec { path: "/models/chat.gguf".into(), role: Role::Chat { context_len_tokens: 4096 }, threads: None, gpu_layers: 0 };
+/// let spec = ModelSpec { path: "/models/chat.gguf".into(), role: Role::Chat { context_len_tokens: 4096 }, threads: None, gpu_layers: GpuLayers::Fit };
 /// let engine = EngineHandle::new(worker, spec);
 /// let mut answer = engine
 ///     .generate(GenerateRequest {
@@ -300,7 +300,7 @@ mod tests {
                 path: "/nowhere/model.gguf".into(),
                 role: crate::Role::Embedder,
                 threads: None,
-                gpu_layers: 0,
+                gpu_layers: crate::GpuLayers::None,
             };
             let engine = EngineHandle::new(worker, spec);
             let error = engine.embed(vec!["text".into()]).await.unwrap_err();

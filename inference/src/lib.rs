@@ -11,8 +11,8 @@
 //! - Program side: [`EngineHandle`] (`handle`) holds a model by its [`ModelSpec`] (`request`); `process_engine`
 //!   starts workers and cuts work into pieces; `connection` is one running worker with its pipes, and `error_lines` its last words; `worker_env` is what a worker is started in; errors are in `error`.
 //! - Between: `protocol` (messages) in `frame` (length and JSON).
-//! - Worker side: [`run_worker`] (`worker`, with `desk` for what comes in and `output` for what goes out) locks itself in (`sandbox`), loads processor code (`backends`), loads the
-//!   model (`engine`), then reads prompts (`prompt`, `chat_template`, `strftime`) and writes answers (`generate`,
+//! - Worker side: [`run_worker`] (`worker`, with `desk` for what comes in and `output` for what goes out) locks itself in (`sandbox`), loads processor code (`backends`), decides what goes to a
+//!   GPU (`gpu`), loads the model (`engine`), then reads prompts (`prompt`, `chat_template`, `strftime`) and writes answers (`generate`,
 //!   `text_stream`) or embeds (`embed`, `embed_plan`). `device`, `threads`, `llama_log` and `stdio` are small helpers.
 //! - Tests: `fake` behind feature `test-support`.
 //!
@@ -51,6 +51,7 @@ mod embed;
 mod embed_plan;
 mod engine;
 mod generate;
+mod gpu;
 mod llama_log;
 mod prompt;
 mod sandbox;
@@ -72,8 +73,8 @@ pub use frame::MAX_FRAME_BYTES;
 pub use generate::PROMPT_CHUNK_TOKENS;
 pub use handle::{EngineHandle, TokenStream, WorkerCommand, devices};
 pub use request::{
-    ChatMessage, ChatRole, Embeddings, GenerateRequest, ModelInfo, ModelSpec, Role, Sampling,
-    StopReason, StreamEvent, TokenUsage,
+    ChatMessage, ChatRole, Embeddings, GenerateRequest, GpuLayers, GpuUse, ModelInfo, ModelSpec,
+    Role, Sampling, StopReason, StreamEvent, TokenUsage,
 };
 pub use worker::run_worker;
 

@@ -28,7 +28,12 @@ fn model_from(variable: &str, llama: &Backends) -> LlamaModel {
 }
 
 fn llama() -> Backends {
-    backends::load(&backends::backends_dir().unwrap(), &LlamaLog::default()).unwrap()
+    backends::load(
+        &backends::backends_dir().unwrap(),
+        false,
+        &LlamaLog::default(),
+    )
+    .unwrap()
 }
 
 /// Lets another program's work be felt: one core is busy while `action` runs.

@@ -3,6 +3,7 @@
 //! Start at [`ProcessEngine::connection`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Mutex;
 
@@ -10,13 +11,15 @@ use crate::connection::{Connection, Reply, Request};
 use crate::error::EngineError;
 use crate::handle::{TokenStream, WorkerCommand};
 use crate::protocol::{FromWorker, ToWorker};
-use crate::request::{ChatMessage, Embeddings, GenerateRequest, ModelInfo, ModelSpec};
+use crate::request::{ChatMessage, Embeddings, GenerateRequest, GpuLayers, ModelInfo, ModelSpec};
 
 /// A model in a worker, started when it is needed.
 pub(crate) struct ProcessEngine {
     worker: WorkerCommand,
     spec: ModelSpec,
     connection: Mutex<Option<Arc<Connection>>>,
+    /// A worker died with this model on a GPU: its driver is not tried again until the model is chosen anew.
+    gpu_failed: AtomicBool,
 }
 
 impl ProcessEngine {
@@ -26,11 +29,16 @@ impl ProcessEngine {
             worker,
             spec,
             connection: Mutex::default(),
+            gpu_failed: AtomicBool::new(false),
         }
     }
 
     pub(crate) async fn info(&self) -> Result<ModelInfo, EngineError> {
-        Ok(self.connection().await?.info().clone())
+        let mut info = self.connection().await?.info().clone();
+        if self.gpu_failed.load(Ordering::Relaxed) {
+            info.gpu_refused = Some("it failed while the model ran on it".to_owned());
+        }
+        Ok(info)
     }
 
     pub(crate) async fn unload(&self) {
@@ -57,10 +65,32 @@ impl ProcessEngine {
         if let Some(connection) = slot.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(Arc::clone(connection));
         }
-        *slot = None;
-        let connection = Arc::new(Connection::open(&self.worker, &self.spec).await?);
+        if let Some(died) = slot.take()
+            && died.info().gpu.is_some()
+        {
+            self.gpu_failed.store(true, Ordering::Relaxed);
+        }
+        let connection = Arc::new(self.start().await?);
         *slot = Some(Arc::clone(&connection));
         Ok(connection)
+    }
+
+    /// Starts a worker; on the processor alone where one has died on a GPU, or dies while it loads the model there.
+    async fn start(&self) -> Result<Connection, EngineError> {
+        let on_processor = ModelSpec {
+            gpu_layers: GpuLayers::None,
+            ..self.spec.clone()
+        };
+        if self.spec.gpu_layers != GpuLayers::None && !self.gpu_failed.load(Ordering::Relaxed) {
+            match Connection::open(&self.worker, &self.spec).await {
+                Err(EngineError::WorkerDied { how, .. }) => {
+                    tracing::warn!(how, "a model could not be loaded with a GPU");
+                    self.gpu_failed.store(true, Ordering::Relaxed);
+                }
+                opened => return opened,
+            }
+        }
+        Connection::open(&self.worker, &on_processor).await
     }
 
     pub(crate) async fn generate(

@@ -175,7 +175,7 @@ mod tests {
                 context_len_tokens: 4096,
             },
             threads: None,
-            gpu_layers: 0,
+            gpu_layers: crate::GpuLayers::None,
         };
         let pipe = frame::encode(&ToWorker::Load(spec.clone())).unwrap();
         let Some(ToWorker::Load(received)) = frame::read(&mut pipe.as_slice()).unwrap() else {

@@ -30,8 +30,30 @@ pub struct ModelSpec {
     pub role: Role,
     /// Threads to compute with. `None` (the default choice) takes the physical cores that this process may use.
     pub threads: Option<u32>,
-    /// Layers put on a GPU, where one is present. 0 keeps the model on the processor.
-    pub gpu_layers: u32,
+    /// How much of it is put on a GPU.
+    pub gpu_layers: GpuLayers,
+}
+
+/// How much of a model is put on a GPU, where there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GpuLayers {
+    /// Nothing. No driver of a GPU is loaded.
+    None,
+    /// As many layers as fit beside the context into the memory that is free.
+    Fit,
+    /// So many, at most all.
+    Exactly(u32),
+}
+
+/// What of a model is on a GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuUse {
+    /// The product's name; several are joined by commas.
+    pub device: String,
+    /// Layers on it.
+    pub layers: u32,
+    /// Layers of the model, the output counted as one.
+    pub of_layers: u32,
 }
 
 /// What a loaded model is.
@@ -51,6 +73,10 @@ pub struct ModelInfo {
     pub size_bytes: u64,
     /// Number of parameters.
     pub n_params: u64,
+    /// What is on a GPU; `None` where the processor does everything.
+    pub gpu: Option<GpuUse>,
+    /// Why the processor does everything although a GPU was wanted and is there, or was there. For the user.
+    pub gpu_refused: Option<String>,
     /// Which build of the processor code runs, such as `haswell` or `zen4`; `unknown` where llama.cpp did not say.
     pub variant: String,
     /// Threads used to write tokens and to read prompts or texts.

@@ -18,10 +18,11 @@ use crate::embed::Embedder;
 use crate::embed_plan::Plan;
 use crate::error::LoadError;
 use crate::generate::{Generator, Task};
+use crate::gpu::{self, Placement};
 use crate::llama_log::LlamaLog;
 use crate::output::Output;
 use crate::protocol::{FromWorker, RequestError, ToWorker};
-use crate::request::{ModelInfo, ModelSpec, Role, StreamEvent};
+use crate::request::{GpuLayers, ModelInfo, ModelSpec, Role, StreamEvent};
 use crate::sandbox::{self, Needs};
 use crate::{device, engine, frame, stdio, threads};
 
@@ -69,27 +70,54 @@ fn tell_devices(output: &Output, log: &LlamaLog) -> ExitCode {
 
 /// Holds the model of `spec` until the program closes the pipe.
 fn serve(spec: &ModelSpec, output: &Output, log: &LlamaLog) -> ExitCode {
-    let (llama, sandbox) = match start_llama(Some(&spec.path), spec.gpu_layers > 0, log) {
+    let gpu = spec.gpu_layers != GpuLayers::None;
+    let started = match start_llama(Some(&spec.path), gpu, log) {
         Ok(started) => started,
         Err(error) => return output.unusable(&error),
     };
     output.send(&FromWorker::Ready {
         devices: device::list(),
     });
-    let model = match engine::load(&llama.backend, spec, log) {
-        Ok(model) => Arc::new(model),
-        Err(error) => return output.load_failed(error),
+    let placement = gpu::place(spec, engine::params_of(spec.role));
+    let on_gpu = placement.on_gpu;
+    let held = hold(&started, spec, &placement, output, log);
+    let held = match held {
+        // Its driver may refuse what should have fitted.
+        Err(error) if on_gpu => {
+            let refused = format!("it could not be loaded there ({error})");
+            drop(placement);
+            hold(
+                &started,
+                spec,
+                &Placement::processor(Some(refused)),
+                output,
+                log,
+            )
+        }
+        held => held,
     };
+    held.unwrap_or_else(|error| output.load_failed(error))
+}
+
+/// Loads the model and works with it. On an error nothing was said about the model.
+fn hold(
+    (llama, sandbox): &(Backends, String),
+    spec: &ModelSpec,
+    placement: &Placement,
+    output: &Output,
+    log: &LlamaLog,
+) -> Result<ExitCode, LoadError> {
+    let model = Arc::new(engine::load(&llama.backend, spec, placement, log)?);
     let threads = threads::choose(spec.threads);
-    let mut hands = match Hands::new(&llama.backend, &model, spec, threads, log) {
-        Ok(hands) => hands,
-        Err(error) => return output.load_failed(error),
-    };
+    let on_gpu = placement.on_gpu;
+    let mut hands = Hands::new(&llama.backend, &model, spec.role, on_gpu, threads, log)?;
     let context_len_tokens = hands.context_len_tokens();
     let info = engine::describe(&model, context_len_tokens, threads);
     output.send(&FromWorker::Loaded(ModelInfo {
-        variant: llama.variant,
-        sandbox,
+        gpu: placement.gpu_use(&model),
+        gpu_refused: placement.refused.clone(),
+        variant: llama.variant.clone(),
+        sandbox: sandbox.clone(),
         ..info
     }));
 
@@ -98,7 +126,7 @@ fn serve(spec: &ModelSpec, output: &Output, log: &LlamaLog) -> ExitCode {
         hands.perform(&job, output);
         job.cancelled.done();
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }
 
 fn start_llama(
@@ -115,7 +143,7 @@ fn start_llama(
         gpu,
     };
     let sandbox = sandbox::lock_in(&needs);
-    Ok((backends::load(&backends_dir, log)?, sandbox))
+    Ok((backends::load(&backends_dir, gpu, log)?, sandbox))
 }
 
 /// What a model can do in its role.
@@ -131,11 +159,12 @@ impl<'m> Hands<'m> {
     fn new(
         backend: &'m LlamaBackend,
         model: &'m LlamaModel,
-        spec: &ModelSpec,
+        role: Role,
+        on_gpu: bool,
         threads: u32,
         log: &LlamaLog,
     ) -> Result<Self, LoadError> {
-        match spec.role {
+        match role {
             Role::Chat { context_len_tokens } => {
                 let context_len_tokens = engine::chat_context_len(model, context_len_tokens);
                 let log = log.clone();
@@ -144,13 +173,14 @@ impl<'m> Hands<'m> {
                         backend,
                         model,
                         context_len_tokens,
+                        on_gpu,
                         threads,
                         threads_for_writing,
                         &log,
                     )
                 });
                 let length = context_len_tokens as usize;
-                let generator = Generator::new(model, maker, length, threads, spec.gpu_layers > 0)?;
+                let generator = Generator::new(model, maker, length, threads, on_gpu)?;
                 let generator = Box::new(generator);
                 Ok(Self::Chat {
                     generator,
@@ -158,7 +188,7 @@ impl<'m> Hands<'m> {
                 })
             }
             Role::Embedder => {
-                let plan = Plan::for_threads(threads, spec.gpu_layers > 0);
+                let plan = Plan::for_threads(threads, on_gpu);
                 Ok(Self::Embedder(Embedder::new(backend, model, plan, log)?))
             }
         }

@@ -73,7 +73,7 @@ fn engine(path: &Path, role: Role) -> EngineHandle {
             path: path.to_path_buf(),
             role,
             threads: None,
-            gpu_layers: 0,
+            gpu_layers: satchel_inference::GpuLayers::None,
         },
     )
 }
@@ -223,7 +223,7 @@ async fn embedding(model: &Path) {
             path: model.to_path_buf(),
             role: Role::Embedder,
             threads: None,
-            gpu_layers: 0,
+            gpu_layers: satchel_inference::GpuLayers::None,
         };
         let engine = EngineHandle::new(command, spec);
         // The first run loads the model; the second says how many texts take some two seconds, for a variant

@@ -59,7 +59,7 @@ fn embed(folder: &Path, quantisation: EmbedderQuantisation, texts: &[String]) ->
         path: model.path,
         role: Role::Embedder,
         threads: None,
-        gpu_layers: 0,
+        gpu_layers: satchel_inference::GpuLayers::None,
     };
     let engine = EngineHandle::new(worker, spec);
     let runtime = satchel_app::backend::runtime::build().unwrap();

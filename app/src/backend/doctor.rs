@@ -199,8 +199,16 @@ async fn load(shared: &Arc<Shared>, kind: ModelKind) -> Result<String, String> {
         .info()
         .await
         .map_err(|error| super::failure::words(&error))?;
+    let place = match (&info.gpu, &info.gpu_refused) {
+        (Some(gpu), _) => format!(
+            "{} of {} layers on {}",
+            gpu.layers, gpu.of_layers, gpu.device
+        ),
+        (None, Some(why)) => format!("on the processor, not on the GPU: {why}"),
+        (None, None) => "on the processor".to_owned(),
+    };
     Ok(format!(
-        "loads; window of {} tokens, CPU code {}",
+        "loads {place}; window of {} tokens, CPU code {}",
         info.context_len_tokens, info.variant
     ))
 }

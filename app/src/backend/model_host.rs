@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use satchel_inference::{EngineHandle, ModelSpec, Role, WorkerCommand};
+use satchel_inference::{EngineHandle, GpuLayers, ModelSpec, Role, WorkerCommand};
 use satchel_models::{EmbedderQuantisation, InstalledModel, ModelKind, ModelStore, VerifiedModel};
 use satchel_vector::{EmbedderKey, VectorStore};
 
@@ -149,11 +149,16 @@ impl ModelHost {
 
     /// Starts no process: the worker starts with its first request.
     fn engine(&self, model: &VerifiedModel, role: Role) -> EngineHandle {
+        let settings = self.settings.current();
         let spec = ModelSpec {
             path: model.path().to_path_buf(),
             role,
-            threads: self.settings.current().threads,
-            gpu_layers: 0,
+            threads: settings.threads,
+            gpu_layers: match (role, settings.gpu_layers) {
+                (Role::Embedder, _) => GpuLayers::None,
+                (Role::Chat { .. }, None) => GpuLayers::Fit,
+                (Role::Chat { .. }, Some(layers)) => GpuLayers::Exactly(layers),
+            },
         };
         EngineHandle::new(worker_command(&self.program, "inference"), spec)
     }

@@ -80,6 +80,7 @@ pub async fn change(
             settings.embedder.clone(),
             settings.context_len_tokens,
             settings.threads,
+            settings.gpu_layers,
         )
     };
     if of_models(&before) != of_models(&after) {

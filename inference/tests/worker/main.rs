@@ -9,6 +9,7 @@
 
 mod bad_files;
 mod embedding;
+mod gpu;
 mod hostile_places;
 mod processes;
 mod rig;
@@ -52,6 +53,10 @@ const TESTS: &[Test] = tests! {
         a_killed_worker_is_an_error_within_a_second
         unloading_frees_the_process
         a_worker_ends_with_its_program;
+    gpu:
+        a_gpu_writes_what_the_processor_writes
+        a_lost_gpu_leaves_the_processor
+        without_a_wish_for_a_gpu_no_driver_is_loaded;
     embedding:
         a_chat_model_does_not_embed
         an_embedder_does_not_write
@@ -63,6 +68,7 @@ const TESTS: &[Test] = tests! {
 
 /// Started by a test with another environment or folder, not by name.
 const HELPERS: &[Test] = tests! {
+    gpu: compare_gpu_and_processor lose_the_gpu look_for_the_driver;
     hostile_places: ask_from_a_hostile_place tell_the_variant;
     processes: hold_a_worker;
 };

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use satchel_inference::{
-    ChatMessage, ChatRole, EngineError, EngineHandle, GenerateRequest, ModelSpec, Role, Sampling,
-    StopReason, StreamEvent, TokenUsage, WorkerCommand,
+    ChatMessage, ChatRole, EngineError, EngineHandle, GenerateRequest, GpuLayers, ModelSpec, Role,
+    Sampling, StopReason, StreamEvent, TokenUsage, WorkerCommand,
 };
 
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
@@ -35,7 +35,7 @@ pub(crate) fn chat_spec(path: &Path, context_len_tokens: u32) -> ModelSpec {
         path: path.to_owned(),
         role: Role::Chat { context_len_tokens },
         threads: None,
-        gpu_layers: 0,
+        gpu_layers: GpuLayers::None,
     }
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn embedder_spec(path: &Path) -> ModelSpec {
         path: path.to_owned(),
         role: Role::Embedder,
         threads: None,
-        gpu_layers: 0,
+        gpu_layers: GpuLayers::None,
     }
 }
 

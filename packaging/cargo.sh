@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# cargo, told how llama.cpp is to be built on this machine: with or without Vulkan (see vulkan.sh).
+#
+#   packaging/cargo.sh build --workspace …
+#
+# The Makefile calls it. Plain cargo works as well; it builds without Vulkan, and going from one to the other compiles
+# llama.cpp anew, some ten minutes on two cores.
+set -eu
+
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HOME/.cache/satchel/target}
+settings=()
+while IFS= read -r setting; do
+  settings+=("$setting")
+done < <("$(dirname "${BASH_SOURCE[0]}")/vulkan.sh" "$CARGO_TARGET_DIR/vulkan-headers")
+exec env "${settings[@]}" cargo "$@"
