@@ -38,11 +38,19 @@ pub async fn examine(shared: &Arc<Shared>) -> Vec<Finding> {
         "The index is not encrypted yet: it holds the words of your documents in plain text.",
         Some(format!("Keep {} on an encrypted disk, or delete it when you hand the laptop on; it is rebuilt.", shared.dirs.index.display())),
     ));
-    findings.push(good(
-        "Network",
-        "This version of Satchel opens no network connection.",
-    ));
+    findings.push(network(shared));
     findings
+}
+
+fn network(shared: &Shared) -> Finding {
+    let words = if shared.settings.current().offline {
+        "No connection is opened: `offline` is set."
+    } else if shared.workspace.device().is_some() {
+        "This workspace is shared: connections go to its edge nodes and nowhere else; `satchel sync ledger` lists them."
+    } else {
+        "This workspace is not shared: no connection is opened."
+    };
+    good("Network", words)
 }
 
 fn workspace(shared: &Shared) -> Finding {
@@ -208,7 +216,7 @@ async fn load(shared: &Arc<Shared>, kind: ModelKind) -> Result<String, String> {
         (None, None) => "on the processor".to_owned(),
     };
     Ok(format!(
-        "loads {place}; window of {} tokens, CPU code {}",
+        "loads; {place}; window of {} tokens, CPU code {}",
         info.context_len_tokens, info.variant
     ))
 }

@@ -81,7 +81,7 @@ pub(super) fn history_ui(past: &Past, ui: &mut egui::Ui) -> Option<Wanted> {
             None => ui.label("Comparing …"),
             Some(_) if !differs => ui.label("Its text is the same as now."),
             Some(difference) => ui.label(theme::small(format!(
-                "From version {} to now: lines that came (+) {}, lines that went (−) {}",
+                "From version {} to now, lines: +{}, −{}",
                 version.number, difference.added, difference.removed
             ))),
         };
