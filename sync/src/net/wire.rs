@@ -50,6 +50,15 @@ impl Answers {
             .map_err(|_| RequestError::TimedOut)?
             .map_err(RequestError::ConnectionLost)?;
         let answers = Self { recv, patience };
+        let is_load = matches!(
+            request,
+            Request::Append { .. } | Request::Pack { .. } | Request::BlobPut { .. }
+        );
+        if !is_load {
+            // Short ones do not wait behind entries and files. Fails only where the connection is lost, as does the next
+            // line then.
+            send.set_priority(1).ok();
+        }
         let bytes = request.encode();
         for piece in bytes.chunks(PROGRESS_BYTES) {
             let written = timeout(PROGRESS_WINDOW, send.write_all(piece)).await;
