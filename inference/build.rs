@@ -191,6 +191,10 @@ fn mirror(sources: &[PathBuf], to: &Path, ours: fn(&str) -> bool) -> Result<()> 
 }
 
 /// A running program may have the old file mapped, so the new one takes its name instead of its content.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "what a build leaves need not survive a power cut"
+)]
 fn replace_by_copy(source: &Path, copy: &Path) -> io::Result<()> {
     let modified = fs::metadata(source)?.modified()?;
     let fresh = copy.with_extension("fresh");

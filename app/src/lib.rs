@@ -4,7 +4,7 @@
 //! runtime, knows no window), [`cli`] and [`ui`] (draw and print, decide nothing), [`parse`] (reads files in
 //! worker processes), [`config`] (settings and folders). What the window can do, a command can do.
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
 pub mod backend;
 pub mod cli;

@@ -62,13 +62,23 @@ pub(crate) fn start(
         jobs,
     };
     let reader_cancellations = cancellations.clone();
-    thread::spawn(move || read_requests(&mut io::stdin().lock(), &requests, &reader_cancellations));
-    thread::spawn(move || {
+    spawn("reading", move || {
+        read_requests(&mut io::stdin().lock(), &requests, &reader_cancellations);
+    });
+    spawn("preparing", move || {
         for request in incoming {
             desk.handle(request, &cancellations);
         }
     });
     queue
+}
+
+/// Starts a thread of the worker, which ends where the system has none left: the program reports that.
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .expect("the system gives a thread");
 }
 
 /// Passes requests on, and takes in cancellations at once. Ends the process with the pipe.

@@ -26,7 +26,7 @@
 //! environment variable `SATCHEL_CPU_VARIANT`, for example to `haswell`.
 
 #![deny(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
 mod error;
 mod handle;

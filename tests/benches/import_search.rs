@@ -2,6 +2,8 @@
 //!
 //! `make bench BENCH=import_search`. Real program, real index, real embedder; a fresh data folder.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 

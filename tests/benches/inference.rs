@@ -87,7 +87,7 @@ async fn generation(model: &Path) {
     );
     let info = engine.info().await.expect("the model loads");
     let peer = peer();
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (mut prompt, mut output, mut prompt_ratio, mut output_ratio) =
         (vec![], vec![], vec![], vec![]);
     // The first run of each loads the model and is not counted.

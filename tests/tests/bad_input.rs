@@ -1,5 +1,7 @@
 //! Wrong paths, wrong files, wrong words: each gives a message that says what to do, and the rest goes on.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 use satchel_tests::{Laptop, data};
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! Real processes. Needs no models: words are found without them.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -350,7 +352,8 @@ fn a_laptop_whose_sync_file_is_damaged_says_so_and_is_paired_anew_with_its_docum
     import(&anna, "a.txt", "The lighthouse has 214 steps.");
     share(&anna, edge.link());
     exchange(&anna);
-    let damages: [(&str, fn(&Path)); 4] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 4] = [
         ("flipped", |path| {
             let mut bytes = std::fs::read(path).unwrap();
             for byte in bytes.iter_mut().skip(4096).step_by(97) {

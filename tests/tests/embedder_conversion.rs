@@ -4,6 +4,8 @@
 //! folder with the embedder's own files in `SATCHEL_TEST_EMBEDDER_DIR`, which `make test` obtains; says so and
 //! passes without it.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 use std::path::{Path, PathBuf};
 
 use satchel_inference::{EngineHandle, ModelSpec, Role, WorkerCommand};

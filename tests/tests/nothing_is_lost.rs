@@ -1,5 +1,7 @@
 //! Crashes, full disks, wrong passphrases, two processes at once: what was reported as saved stays.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;

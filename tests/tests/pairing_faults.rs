@@ -2,6 +2,8 @@
 //!
 //! Real processes.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 use std::process::Stdio;
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 //!
 //! Needs the starter models, which `make test` installs. How good the answers are is measured by `make eval`.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, HashMap};
 
 use satchel_tests::Laptop;

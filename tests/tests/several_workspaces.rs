@@ -2,6 +2,8 @@
 //!
 //! Runs the real program, without models: words are found without them.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;

@@ -2,6 +2,8 @@
 //!
 //! Needs no models: words are found without them.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::time::Duration;

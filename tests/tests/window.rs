@@ -504,7 +504,7 @@ fn two_windows_share_a_workspace_through_an_edge_node() {
         desk.shows("They match: add") && travel.shows("same four pictures")
     });
     let shown = pictures(&desk, "Does it show these four", "They match: add");
-    assert!(shown.len() % 4 == 0, "{}", desk.words());
+    assert!(shown.len().is_multiple_of(4), "{}", desk.words());
     assert!(!shown.is_empty(), "{}", desk.words());
     let there = pictures(&travel, "show the same four pictures?", "In the same order");
     assert_eq!(shown, there);

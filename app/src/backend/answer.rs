@@ -5,6 +5,7 @@
 //! marks. Start at [`ask`].
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -177,13 +178,13 @@ async fn sections(
 ) -> Result<HashMap<SourceId, Vec<StoredChunk>>, Failure> {
     let mut sections = HashMap::new();
     for hit in hits {
-        if !sections.contains_key(&hit.source) {
+        if let Entry::Vacant(place) = sections.entry(hit.source) {
             let chunks = shared
                 .index
                 .chunks_of(hit.source)
                 .await
                 .map_err(Failure::from)?;
-            sections.insert(hit.source, chunks);
+            place.insert(chunks);
         }
     }
     Ok(sections)

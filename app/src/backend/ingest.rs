@@ -152,7 +152,7 @@ async fn scan_paths(paths: &[PathBuf], emitter: &Emitter) -> Result<Scan, Failur
     let scanning = tokio::task::spawn_blocking(move || {
         let mut meter = Meter::new(&emitter, Stage::Scanning, 0);
         scan::scan(&paths, &|| emitter.is_cancelled(), &mut |files| {
-            meter.at(files as u64, files as u64 + 1)
+            meter.at(files as u64, files as u64 + 1);
         })
     });
     scanning

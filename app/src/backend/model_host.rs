@@ -292,7 +292,7 @@ async fn import(
     let importing = tokio::task::spawn_blocking(move || {
         let mut meter = Meter::new(&emitter, Stage::Model, 0);
         let mut progress = |progress: satchel_models::store::Progress| {
-            meter.at(progress.done_bytes, progress.total_bytes)
+            meter.at(progress.done_bytes, progress.total_bytes);
         };
         import_into(&store, &path, quantisation, &mut progress)
     });

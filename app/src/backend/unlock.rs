@@ -142,7 +142,7 @@ fn ask_until_right(store: &KeyStore, unlock: &Unlock) -> Result<DataKey, Failure
         };
         match store.unlock(Some(&passphrase)) {
             Err(KeyError::WrongPassphrase) => {
-                last = Some(failure::of_key(KeyError::WrongPassphrase))
+                last = Some(failure::of_key(KeyError::WrongPassphrase));
             }
             other => return other.map_err(failure::of_key),
         }

@@ -45,10 +45,10 @@ pub(crate) async fn run(
             }
             // A stopped answer is what the user wanted; the chat goes on.
             Err(failure) if failure.kind == FailureKind::Cancelled && is_interactive() => {
-                printer.message("\nStopped.")
+                printer.message("\nStopped.");
             }
             Err(failure) if is_interactive() && failure.kind != FailureKind::NotFound => {
-                printer.failure(&failure)
+                printer.failure(&failure);
             }
             Err(failure) => return Err(failure),
         }

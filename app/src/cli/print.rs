@@ -90,7 +90,7 @@ impl Printer {
             Event::Notice(text) => self.message(text),
             Event::File(report) => match &report.outcome {
                 FileOutcome::Failed { reason } => {
-                    self.message(&format!("✗ {}: {reason}", report.path.display()))
+                    self.message(&format!("✗ {}: {reason}", report.path.display()));
                 }
                 outcome if self.verbose => {
                     let notes = if report.notes.is_empty() {

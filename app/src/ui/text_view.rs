@@ -557,7 +557,7 @@ mod tests {
         let after = draw(&mut view, &new);
         assert_eq!(before.0, after.0);
         assert!((before.1 - after.1).abs() < 1.0, "{before:?} {after:?}");
-        assert!(before.0 > "Paragraph 1".to_owned(), "{before:?}");
+        assert!(before.0.as_str() > "Paragraph 1", "{before:?}");
         assert_eq!(
             view.goal.map(|goal| new[goal].starts_with("Paragraph 200")),
             Some(true)

@@ -5,7 +5,7 @@
 //! the models that `make run` put into the user's data folder; without one its tests say so and are skipped.
 //! Start at [`TESTS`].
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod bad_files;
 mod embedding;

@@ -312,8 +312,8 @@ impl SyncHost {
             // Without one, the report says why.
             drop(tokio::time::timeout(ANSWER_WAIT, running).await);
         }
-        let queue = work.borrow().clone();
-        queue
+
+        work.borrow().clone()
     }
 
     fn not_running(&self) -> Failure {

@@ -219,7 +219,7 @@ pub(super) async fn approve(
         ));
     }
     let change = Change::Add {
-        public: info.public.clone(),
+        public: info.public,
         user: info.user.clone(),
         label: info.label.clone(),
         role,
