@@ -44,6 +44,7 @@ download() {
   # shellcheck disable=SC1091
   [ -r /etc/os-release ] && . /etc/os-release
   [ "$ID $VERSION_CODENAME" = 'debian bookworm' ] || { say "Vulkan's headers are older than 1.3.272, or missing."; return 1; }
+  # shellcheck disable=SC2016 # apt-get fills these in.
   site=$(apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' | awk '$2 == "bookworm" { print $1; exit }')
   [ -n "$site" ] || { say "No archive of Debian is set up here."; return 1; }
   work=$(mktemp -d "${TMPDIR:-/tmp}/satchel-vulkan.XXXXXX") || return 1
