@@ -4,7 +4,7 @@
 #   packaging/cargo.sh build --workspace …
 #
 # The Makefile calls it. Plain cargo works as well; it builds without Vulkan, and going from one to the other compiles
-# llama.cpp anew, some ten minutes on two cores.
+# llama.cpp anew.
 set -eu
 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HOME/.cache/satchel/target}

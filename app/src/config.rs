@@ -154,7 +154,7 @@ pub struct Settings {
     pub threads: Option<u32>,
     /// Layers of the chat model on a GPU. Default: as many as fit, where there is one; 0 uses the processor alone.
     ///
-    /// The embedder stays on the processor: laptops exchange what it computed, and a small model gains little.
+    /// The embedder stays on the processor.
     pub gpu_layers: Option<u32>,
     /// No connection to any network, whatever else is set. Default false: only the edge nodes of shared workspaces are
     /// connected to.

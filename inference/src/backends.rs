@@ -116,11 +116,8 @@ fn load_variant(dir: &Path, name: &str) -> Result<(), BackendError> {
 fn load_gpu_code(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
-        let is_library = path
-            .extension()
-            .is_some_and(|end| FILE_SUFFIX.ends_with(&*end.to_string_lossy()));
-        let text = path.to_str().and_then(|path| CString::new(path).ok());
-        if let Some(text) = text.filter(|_| is_library)
+        let text = path.to_str().filter(|path| path.ends_with(FILE_SUFFIX));
+        if let Some(text) = text.and_then(|path| CString::new(path).ok())
             && !load_library(&text)
         {
             tracing::debug!(library = %path.display(), "code for GPUs does not load here");

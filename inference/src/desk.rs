@@ -73,11 +73,12 @@ pub(crate) fn start(
     queue
 }
 
-/// Starts a thread of the worker, which ends where the system has none left: the program reports that.
+/// Starts a thread of the worker.
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(work)
+        // Without them the worker could not hear its program. It ends, which the program reports and may try again.
         .expect("the system gives a thread");
 }
 

@@ -13,7 +13,8 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use crate::device::{self, Device, DeviceKind};
 use crate::request::{GpuLayers, GpuUse, ModelSpec};
 
-/// Memory of each GPU that is left to others, in bytes: what llama.cpp's own programs leave. The screen is drawn with it.
+/// Memory of each GPU that is left to others, in bytes: what llama.cpp's own programs leave (`fit_params_target` in its
+/// `common.h`). The screen is drawn with it.
 const MARGIN_BYTES: usize = 1 << 30;
 
 /// Where a model is to be loaded.

@@ -36,7 +36,7 @@ impl ProcessEngine {
     pub(crate) async fn info(&self) -> Result<ModelInfo, EngineError> {
         let mut info = self.connection().await?.info().clone();
         if self.gpu_failed.load(Ordering::Relaxed) {
-            info.gpu_refused = Some("it failed while the model ran on it".to_owned());
+            info.gpu_refused = Some("the worker ended while the model ran on it".to_owned());
         }
         Ok(info)
     }

@@ -48,7 +48,7 @@ fn network(shared: &Shared) -> Finding {
     } else if shared.workspace.device().is_some() {
         "This workspace is shared: connections go to its edge nodes and nowhere else; `satchel sync ledger` lists them."
     } else {
-        "This workspace is not shared: no connection is opened."
+        "This workspace is not shared: nothing is connected to."
     };
     good("Network", words)
 }

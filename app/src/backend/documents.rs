@@ -96,13 +96,12 @@ pub async fn remove_ids(shared: &Arc<Shared>, ids: Vec<DocumentId>) -> Result<()
     shared
         .with_workspace(move |workspace| workspace.remove(&ids))
         .await?;
-    shared_embeddings::forget(shared).await?;
-    let _writer = shared.index_writer.lock().await;
-    shared
-        .index
-        .delete_sources(&sources)
-        .await
-        .map_err(Failure::from)
+    {
+        let _writer = shared.index_writer.lock().await;
+        let deleted = shared.index.delete_sources(&sources).await;
+        deleted.map_err(Failure::from)?;
+    }
+    shared_embeddings::forget(shared).await
 }
 
 /// A passage with its surroundings, from the document as it is now.

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use satchel_sync::workspace::{self, DocumentEntry, How, Mark, Version, VersionSize, Workspace};
 
 use super::jobs::Emitter;
-use super::{Shared, indexing, reference, sync};
+use super::{Shared, indexing, reference, shared_embeddings, sync};
 use crate::message::{
     Authors, DifferenceHunk, DifferenceLine, DifferenceReport, Failure, FailureKind,
     HistoryCommand, HistoryReport, Reply, VersionKind, VersionSummary,
@@ -181,6 +181,7 @@ async fn restore(
         .await?;
     indexing::catch_up(shared, emitter).await?;
     indexing::embed_pending(shared, emitter).await?;
+    shared_embeddings::forget(shared).await?;
     Ok(format!(
         "Brought back version {number} of “{title}” as version {count}. Nothing is lost: what it said before is version {}. The file on disk stays as it is.",
         count - 1

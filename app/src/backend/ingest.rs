@@ -15,7 +15,7 @@ use satchel_sync::workspace::{ContentHash, DocumentEntry, ImportFailure, NewDocu
 
 use super::jobs::{Emitter, Meter};
 use super::scan::{self, FoundFile, Scan};
-use super::{Shared, indexing};
+use super::{Shared, indexing, shared_embeddings};
 use crate::message::{Event, Failure, FailureKind, FileOutcome, FileReport, ImportReport, Stage};
 use crate::parse::{self, Extracted};
 
@@ -103,6 +103,7 @@ pub async fn import(
     if !request.skip_embeddings && !emitter.is_cancelled() {
         report.embedded = indexing::embed_pending(shared, emitter).await?;
     }
+    shared_embeddings::forget(shared).await?;
     finish(shared, emitter, report).await
 }
 

@@ -1,7 +1,7 @@
 //! Embeddings that one laptop has computed serve all laptops of a shared workspace.
 //!
 //! Per document, embedder and chunker one file beside the documents, which names each text by its hash: what does not
-//! fit the texts that are here is passed over, and embedded here. Start at [`adopt`] and [`offer`].
+//! fit the texts that are here is passed over, and embedded here. Start at [`adopt`], [`offer`] and [`forget`].
 //!
 //! Layout, little-endian: the bytes `SEMB`, version 1 as `u16`, dimension as `u16`, number of texts as `u32`; then the
 //! hashes of the texts, 16 bytes each; then the vectors, a `f32` per dimension.
@@ -128,8 +128,7 @@ async fn take_present(shared: &Arc<Shared>, embedder: &Embedder) -> Result<Pendi
     Ok(pending)
 }
 
-/// Keeps the embeddings of documents that are wholly embedded for the other laptops, and forgets those of texts that are
-/// no more.
+/// Keeps the embeddings of documents that are wholly embedded for the other laptops.
 ///
 /// # Errors
 /// When the index cannot be read, or the disk refuses.
@@ -160,10 +159,12 @@ pub async fn offer(shared: &Arc<Shared>) -> Result<(), Failure> {
             .with_workspace(move |workspace| workspace.put_derived(&key, &bytes))
             .await?;
     }
-    forget(shared).await
+    Ok(())
 }
 
 /// Forgets the embeddings of texts that are no document's any more, on all laptops: they tell much of what a text says.
+///
+/// For whoever replaced or removed a text here. A laptop to which that is news does not, or each would write the same.
 ///
 /// # Errors
 /// When the disk refuses.

@@ -3,6 +3,7 @@
 //! Needs a device of Vulkan. A software one counts when `GGML_VK_VISIBLE_DEVICES` names it, which these tests do: what
 //! such a device computes is right, and slow, so answers are short. Each test runs in a process with that variable.
 
+use std::path::Path;
 use std::process::Command;
 
 use satchel_inference::{DeviceKind, EngineHandle, GpuLayers, ModelInfo, ModelSpec};
@@ -61,6 +62,14 @@ async fn gpu() -> Option<String> {
         .into_iter()
         .find(|device| matches!(device.kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu));
     if gpu.is_none() {
+        let program = std::env::current_exe().unwrap();
+        let library = program.with_file_name("backends/gpu/libggml-vulkan.so");
+        let has_driver = Path::new("/usr/share/vulkan/icd.d/lvp_icd.x86_64.json").exists();
+        assert!(
+            !(library.exists() && has_driver),
+            "there is a driver and {}, and no device",
+            library.display()
+        );
         println!(
             "skipped: this build has no Vulkan, or this machine no driver (mesa-vulkan-drivers)"
         );
@@ -115,7 +124,7 @@ pub(crate) fn lose_the_gpu() {
         assert!(!written.text.is_empty());
         assert_eq!(after.gpu, None);
         let why = after.gpu_refused.unwrap();
-        assert!(why.contains("failed"), "{why}");
+        assert!(why.contains("ended"), "{why}");
     });
 }
 

@@ -312,7 +312,6 @@ impl SyncHost {
             // Without one, the report says why.
             drop(tokio::time::timeout(ANSWER_WAIT, running).await);
         }
-
         work.borrow().clone()
     }
 

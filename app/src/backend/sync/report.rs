@@ -3,6 +3,7 @@
 //! Pure. Start at [`of`].
 
 use satchel_sync::engine::{EdgePhase, Status};
+use satchel_sync::member::Role;
 use satchel_sync::share::WorkspaceEngine;
 
 use crate::message::{Failure, FailureKind, Missing, SyncReport, SyncState};
@@ -127,11 +128,7 @@ pub(super) fn needs_sending(status: &Status) -> bool {
     let reachable =
         status.edges.iter().any(|edge| may_come(edge.phase)) && blocked(status).is_none();
     let unsent = status.unsent > 0 || status.edges.iter().any(|edge| edge.lacks > 0);
-    reachable
-        && unsent
-        && status
-            .role
-            .is_some_and(satchel_sync::member::Role::may_write)
+    reachable && unsent && status.role.is_some_and(Role::may_write)
 }
 
 /// Whether this laptop was a member and is none any more.
@@ -144,9 +141,7 @@ pub(super) fn was_removed(status: &Status) -> bool {
 /// Whether nothing is left to send or to receive, as far as the edges say.
 #[must_use]
 pub(super) fn is_equal(status: &Status) -> bool {
-    let may_write = status
-        .role
-        .is_some_and(satchel_sync::member::Role::may_write);
+    let may_write = status.role.is_some_and(Role::may_write);
     let sent = !may_write
         || (status.unsent == 0
             && status.uploads == 0
