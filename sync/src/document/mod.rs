@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 pub use crate::id::DocumentId;
 pub use anchor::{Anchor, AnchorError, Resolved};
 pub(crate) use payload::{
-    load, pack_changes, pack_foreign_snapshot, pack_saved, pack_snapshot, unpack,
+    load, pack_changes, pack_foreign_snapshot, pack_rendering, pack_saved, pack_snapshot, unpack,
 };
 
 use crate::diff;

@@ -67,6 +67,11 @@ pub(crate) fn pack_changes(
     (!changes.is_empty()).then(|| pack(CHANGES, &doc.get_heads(), rendering, &changes))
 }
 
+/// A frame that changes only what is rendered, not the Automerge document, which has these heads.
+pub(crate) fn pack_rendering(heads: &[ChangeHash], rendering: &[u8]) -> Vec<u8> {
+    pack(CHANGES, heads, Some(rendering), &[])
+}
+
 fn pack(tag: u8, heads: &[ChangeHash], rendering: Option<&[u8]>, bytes: &[u8]) -> Vec<u8> {
     let count = u8::try_from(heads.len()).expect("documents are merged long before 255 branches");
     let mut frame = Vec::with_capacity(2 + heads.len() * HASH_BYTES + bytes.len());

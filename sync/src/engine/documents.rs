@@ -102,6 +102,15 @@ pub trait Documents {
     /// When it cannot be read.
     fn snapshot(&mut self, key: DocKey) -> Result<Option<Outgoing>, DocumentsError>;
 
+    /// Called before documents are packed: makes true, for laptops that will start from the packs, what is not worth
+    /// a change each time. Gives what changed by it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    fn prepare_pack(&mut self) -> Result<Vec<DocKey>, DocumentsError> {
+        Ok(Vec::new())
+    }
+
     /// Takes in parts, all of them durably or (on an error) as if it had not been called.
     ///
     /// # Errors

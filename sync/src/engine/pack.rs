@@ -129,6 +129,7 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
             .iter()
             .flat_map(|(_, parts)| parts.iter().filter_map(PartNote::doc))
             .collect();
+        touched.extend(self.documents.prepare_pack()?);
         touched.extend(self.in_mostly_dead_packs(&bases, &touched));
         let (mut parts, mut bytes, mut left_out) = (Vec::new(), 0, BTreeSet::new());
         let mut packs = Vec::new();

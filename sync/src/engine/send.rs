@@ -166,6 +166,9 @@ impl<D: Documents + Attachments, S: SyncStore> Engine<D, S> {
 
     /// Sends whole documents in packs, the list of documents first and alone.
     pub(super) fn send_wholes(&mut self, keys: &[DocKey]) -> Result<(), EngineError> {
+        if keys.contains(&DocKey::INDEX) {
+            self.documents.prepare_pack()?;
+        }
         let mut parts = Vec::new();
         let mut bytes = 0;
         for key in keys {

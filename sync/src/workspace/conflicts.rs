@@ -4,14 +4,16 @@
 //! Start at [`Workspace::conflicts`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
 use std::ops::Range;
+use std::time::UNIX_EPOCH;
 
 use automerge::{Automerge, ObjId, ROOT, ReadDoc, Value};
 
-use super::Workspace;
 use super::contents::Contents;
 use super::error::SaveError;
 use super::history::{self, Meeting, Version};
+use super::{Workspace, document_place};
 use crate::author::device_of;
 use crate::chat::Thread;
 use crate::diff;
@@ -125,7 +127,7 @@ impl Workspace {
                 .into_iter()
                 .filter(recent)
                 .collect();
-            edited_since(doc, documents, since_ms)
+            self.edited_since(doc, documents, since_ms)
         };
         cache.0.retain(|id, _| edited.contains_key(id));
         for (id, heads) in edited {
@@ -206,32 +208,45 @@ fn chat_titles(contents: &Contents) -> Vec<ThreadId> {
     contents.threads.keys().copied().collect()
 }
 
-/// The documents that were edited after they were made, and since some time.
-fn edited_since(
-    doc: &Automerge,
-    documents: BTreeMap<DocumentId, String>,
-    since_ms: i64,
-) -> BTreeMap<DocumentId, String> {
-    let mut edited = documents;
-    let Ok(Some((_, map))) = doc.get(ROOT, "documents") else {
-        return BTreeMap::new();
-    };
-    edited.retain(|id, _| {
-        let Ok(Some((_, record))) = doc.get(&map, id.to_string()) else {
-            return false;
+impl Workspace {
+    /// The documents that were edited after they were made, and since some time.
+    fn edited_since(
+        &self,
+        doc: &Automerge,
+        documents: BTreeMap<DocumentId, String>,
+        since_ms: i64,
+    ) -> BTreeMap<DocumentId, String> {
+        let mut edited = documents;
+        let Ok(Some((_, map))) = doc.get(ROOT, "documents") else {
+            return BTreeMap::new();
         };
-        let Ok(heads) = doc.get_all(&record, "heads") else {
+        edited.retain(|id, heads| {
+            let Ok(Some((_, record))) = doc.get(&map, id.to_string()) else {
+                return false;
+            };
+            let Ok(listed) = doc.get_all(&record, "heads") else {
+                return true;
+            };
+            // What was never edited has the heads with which its record was made.
+            let made = doc.hash_for_opid(&record);
+            let never = match listed.as_slice() {
+                [(value, at)] => value.as_str() == Some(heads) && doc.hash_for_opid(at) == made,
+                _ => false,
+            };
+            !never && self.was_written_since(*id, since_ms)
+        });
+        edited
+    }
+
+    /// Whether the file of a document was written since some time; an edit is not older than its writing here.
+    fn was_written_since(&self, id: DocumentId, since_ms: i64) -> bool {
+        let written =
+            fs::metadata(document_place(&self.dir, id).path).and_then(|file| file.modified());
+        let Ok(Ok(written)) = written.map(|at| at.duration_since(UNIX_EPOCH)) else {
             return true;
         };
-        // What was never edited has the heads with which its record was made.
-        let made = doc.hash_for_opid(&record);
-        let never = heads.len() == 1 && doc.hash_for_opid(&heads[0].1) == made;
-        let last = heads.iter().map(|(_, at)| time_of(doc, at));
-        // A time that was not noted may be any.
-        let recent = |at: Option<i64>| at.is_none_or(|at| at >= since_ms);
-        !never && last.into_iter().any(recent)
-    });
-    edited
+        i64::try_from(written.as_millis()).is_ok_and(|at_ms| at_ms >= since_ms)
+    }
 }
 
 fn names(

@@ -1,7 +1,11 @@
 //! What the index says, as plain data: entries, chats, failures, and the changes to them.
 //!
 //! Read from the renderings in the index file, or through Automerge where one is missing. Pure; a change is
-//! applied here only after it is durable. Start at [`Contents`].
+//! applied here only after it is durable.
+//!
+//! What an entry says of its text (heads, version, length) is true of the file on this device, and lies in the
+//! renderings. The shared list has it as it was when the entry was last changed for another reason: each flush of a
+//! text would otherwise stay in the history of the list for ever. Start at [`Contents`].
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -48,6 +52,8 @@ pub(super) struct Contents {
 pub(super) enum Change {
     Name(String),
     Document(IndexedDocument),
+    /// A document has another text, and nothing else of its entry is changed. The shared list does not say so.
+    Text(IndexedDocument),
     RemoveDocument(DocumentId),
     Thread(ThreadEntry),
     RemoveThread(ThreadId),
@@ -98,7 +104,16 @@ impl IndexedDocument {
         record
     }
 
-    fn from_map(map: &Map) -> Option<Self> {
+    /// What makes the entry `old` this one; `None` when it is so already.
+    pub(super) fn change_from(self, old: Option<&Self>) -> Option<Change> {
+        match old {
+            Some(old) if *old == self => None,
+            Some(old) if old.entry.about() == self.entry.about() => Some(Change::Text(self)),
+            _ => Some(Change::Document(self)),
+        }
+    }
+
+    pub(super) fn from_map(map: &Map) -> Option<Self> {
         Some(Self {
             entry: values::from_map(map).ok()?,
             heads: text(map.get("heads")),
@@ -171,6 +186,17 @@ impl Contents {
     pub(super) fn files(&self) -> impl Iterator<Item = ContentHash> {
         let derived = self.derived.values().copied();
         self.by_original.keys().copied().chain(derived)
+    }
+
+    /// Keeps what `own` says of the texts of the documents, since that is true of the files here.
+    pub(super) fn keep_texts_of(&mut self, own: &Self) {
+        for (id, document) in &mut self.documents {
+            if let Some(own) = own.documents.get(id) {
+                document.heads.clone_from(&own.heads);
+                document.entry.version.clone_from(&own.entry.version);
+                document.entry.text_bytes = own.entry.text_bytes;
+            }
+        }
     }
 
     /// Whether nothing was ever put into it.
@@ -311,7 +337,7 @@ impl Contents {
     pub(super) fn apply(&mut self, change: Change) {
         match change {
             Change::Name(name) => self.name = name,
-            Change::Document(document) => self.insert(document),
+            Change::Document(document) | Change::Text(document) => self.insert(document),
             Change::RemoveDocument(id) => {
                 let heads = self.documents.get(&id).map(|known| known.heads.clone());
                 self.remove(id);

@@ -298,11 +298,8 @@ impl Workspace {
         document: &TextDocument,
         path: PathBuf,
     ) -> Result<(), SaveError> {
-        let known = indexed
-            .heads
-            .split(' ')
-            .filter_map(|head| head.parse::<ChangeHash>().ok());
-        let newer = known.into_iter().all(|head| document.contains(&head));
+        let known = parse_heads(&indexed.heads);
+        let newer = known.iter().all(|head| document.contains(head));
         if !newer {
             let already_told = self
                 .damages
@@ -340,6 +337,12 @@ impl Workspace {
 pub(super) fn heads_text(heads: &[ChangeHash]) -> String {
     let heads: Vec<String> = heads.iter().map(ToString::to_string).collect();
     heads.join(" ")
+}
+
+pub(super) fn parse_heads(text: &str) -> Vec<ChangeHash> {
+    text.split(' ')
+        .filter_map(|head| head.parse().ok())
+        .collect()
 }
 
 /// Milliseconds since 1970 by the device's clock; 0 when it stands before that.

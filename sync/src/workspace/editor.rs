@@ -143,7 +143,7 @@ impl Workspace {
         let (len_before_bytes, heads_before) =
             (journal.len_bytes(), journal.saved_heads().to_vec());
         journal.append(&self.keys, &frame, heads.clone())?;
-        let listed = Change::Document(IndexedDocument {
+        let listed = Change::Text(IndexedDocument {
             entry: entry.clone(),
             heads: heads_text(&heads),
         });

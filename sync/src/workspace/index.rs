@@ -97,6 +97,7 @@ impl Index {
             return Ok(());
         }
         self.load(keys)?;
+        let heads = self.heads().to_vec();
         let Some((doc, maps)) = &mut self.loaded else {
             return Err(SaveError::Reopen);
         };
@@ -116,11 +117,34 @@ impl Index {
         for change in changes {
             self.contents.apply(change);
         }
-        self.compact_if_grown(keys);
-        if let Some((_, dirty)) = &self.shared {
+        if let Some((_, dirty)) = &self.shared
+            && self.heads() != heads
+        {
             dirty.mark(DocKey::INDEX);
         }
+        self.compact_if_grown(keys);
         Ok(())
+    }
+
+    /// Makes the shared list say of the texts what the files on this device are; says whether it did not.
+    pub(super) fn list_texts(&mut self, keys: &WorkspaceKeys) -> Result<bool, SaveError> {
+        self.load(keys)?;
+        let Some((doc, maps)) = &self.loaded else {
+            return Err(SaveError::Reopen);
+        };
+        let is_listed = |document: &&IndexedDocument| {
+            let listed = match doc.get(&maps.documents, document.entry.id.to_string()) {
+                Ok(Some((_, record))) => doc.get(record, "heads"),
+                _ => return true,
+            };
+            matches!(listed, Ok(Some((heads, _))) if heads.as_str() == Some(&document.heads))
+        };
+        let documents = self.contents.documents.values();
+        let stale = documents.filter(|document| !is_listed(document));
+        let changes: Vec<Change> = stale.cloned().map(Change::Document).collect();
+        let is_stale = !changes.is_empty();
+        self.change(keys, changes)?;
+        Ok(is_stale)
     }
 
     /// The Automerge document.
@@ -156,7 +180,8 @@ impl Index {
         let merged = merged.unwrap_or(Err(LoadError::Panicked));
         let saved = merged
             .map_err(|error| SaveError::load(&path, error))
-            .and_then(|merged| {
+            .and_then(|mut merged| {
+                merged.keep_texts_of(&self.contents);
                 let changes = self.contents.difference(&merged);
                 self.save(keys, &changes)?;
                 Ok((merged, changes))
@@ -239,10 +264,13 @@ impl Index {
             return Ok(());
         };
         let rendering = serde_json::to_vec(changes).expect("changes are plain data");
-        match self.journal.pending(doc, Some(&rendering))? {
-            Some(frame) => self.journal.append(keys, &frame, doc.get_heads()),
-            None => Ok(()),
-        }
+        let is_text = |change: &Change| matches!(change, Change::Text(_));
+        let frame = match self.journal.pending(doc, Some(&rendering))? {
+            Some(frame) => frame,
+            None if changes.iter().any(is_text) => self.journal.pending_rendering(&rendering)?,
+            None => return Ok(()),
+        };
+        self.journal.append(keys, &frame, doc.get_heads())
     }
 
     fn compact_if_grown(&mut self, keys: &WorkspaceKeys) {
@@ -292,16 +320,16 @@ fn apply(
     match change {
         Change::Name(name) => tx.put(ROOT, "name", name.as_str()),
         Change::Document(new) => {
-            let id = new.entry.id;
-            let old = contents.documents.get(&id).map(IndexedDocument::record);
-            put_record(
-                tx,
-                &maps.documents,
-                &id.to_string(),
-                old.as_ref(),
-                &new.record(),
-            )
+            let id = new.entry.id.to_string();
+            let old = contents.documents.get(&new.entry.id);
+            let old = match old {
+                Some(old) => Some(listed(tx, &maps.documents, &id)?.unwrap_or_else(|| old.clone())),
+                None => None,
+            };
+            let old = old.as_ref().map(IndexedDocument::record);
+            put_record(tx, &maps.documents, &id, old.as_ref(), &new.record())
         }
+        Change::Text(_) => Ok(()),
         Change::Thread(new) => {
             let old = contents.threads.get(&new.id).map(values::to_json);
             let record = values::to_json(new);
@@ -354,6 +382,21 @@ fn apply(
 fn shared_map(tx: &Transaction<'_>, name: &str) -> Result<Option<ObjId>, AutomergeError> {
     Ok(match tx.get(ROOT, name)? {
         Some((automerge::Value::Object(ObjType::Map), map)) => Some(map),
+        _ => None,
+    })
+}
+
+/// An entry as the shared list has it.
+fn listed(
+    tx: &Transaction<'_>,
+    documents: &ObjId,
+    id: &str,
+) -> Result<Option<IndexedDocument>, AutomergeError> {
+    let Some((_, record)) = tx.get(documents, id)? else {
+        return Ok(None);
+    };
+    Ok(match tx.hydrate(&record, None)? {
+        Value::Map(record) => IndexedDocument::from_map(&record),
         _ => None,
     })
 }

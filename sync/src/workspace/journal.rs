@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use automerge::{Automerge, ChangeHash};
 
 use super::error::SaveError;
-use crate::document::{LoadError, load, pack_changes, pack_snapshot, unpack};
+use crate::document::{LoadError, load, pack_changes, pack_rendering, pack_snapshot, unpack};
 use crate::durable;
 use crate::log::{Appender, Damage, FileName, LogFile, MAX_FRAME_BYTES, Scan};
 use crate::seal::WorkspaceKeys;
@@ -161,6 +161,13 @@ impl Journal {
         if let Some(frame) = &frame {
             check_length(frame.len())?;
         }
+        Ok(frame)
+    }
+
+    /// As [`Journal::pending`], where the document is as it was saved and only its rendering is another.
+    pub(super) fn pending_rendering(&self, rendering: &[u8]) -> Result<Vec<u8>, SaveError> {
+        let frame = pack_rendering(&self.saved_heads, rendering);
+        check_length(frame.len())?;
         Ok(frame)
     }
 

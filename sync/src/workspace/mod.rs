@@ -14,6 +14,7 @@
 //!   originals/<2 digits>/<keyed name>.sealed                                (originals)
 //! ```
 
+mod arrivals;
 mod attachments;
 mod chats;
 mod conflicts;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use automerge::ChangeHash;
 
-use super::contents::{Change, IndexedDocument};
+use super::contents::IndexedDocument;
 use super::documents::{heads_text, now_ms};
 use super::entry::{DocumentEntry, NewDocument, version_of};
 use super::error::SaveError;
@@ -121,8 +121,14 @@ impl Workspace {
             durable::in_parallel(durable::WRITE_THREADS, appends, |append| {
                 self.append(append)
             })?;
-            let changes = changes.iter().cloned().map(Change::Document).collect();
-            self.index().change(&self.keys, changes)
+            let mut index = self.index();
+            let known = &index.contents().documents;
+            let changes = changes.iter().filter_map(|document| {
+                let known = known.get(&document.entry.id);
+                document.clone().change_from(known)
+            });
+            let changes = changes.collect();
+            index.change(&self.keys, changes)
         });
         if saved.is_err() {
             self.author.renew();

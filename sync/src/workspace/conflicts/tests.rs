@@ -1,91 +1,14 @@
-//! Two workspaces that exchange whole documents, as the sync does, without a network between.
+//! What two laptops that met are told.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use automerge::AutomergeError;
 use automerge::transaction::{CommitOptions, Transactable};
 
-use tempfile::TempDir;
-
 use super::*;
 use crate::chat::{Message, Role};
-use crate::engine::{Documents, Incoming, Outcome};
-use crate::entry::Encoding;
-use crate::keys::DataKey;
-use crate::workspace::{NewDocument, WorkspaceDocuments};
-
-const DESK: DeviceId = DeviceId([1; 16]);
-const TRAVEL: DeviceId = DeviceId([2; 16]);
-
-struct Two {
-    _folder: TempDir,
-    desk: Arc<Workspace>,
-    travel: Arc<Workspace>,
-}
-
-impl Two {
-    /// A workspace on two laptops, with what `begin` puts into it.
-    fn new(begin: impl FnOnce(&Workspace)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let key = DataKey::from_bytes([5; 32]);
-        let id = "0123456789abcdef0123456789abcdef";
-        let open = |name: &str| {
-            let dir = folder.path().join(name).join(id);
-            Workspace::create(&dir, &key, "Papers").unwrap()
-        };
-        let (desk, travel) = (open("desk"), open("travel"));
-        desk.become_device(DESK);
-        begin(&desk);
-        travel.become_device(TRAVEL);
-        travel.await_index(true);
-        let two = Self {
-            _folder: folder,
-            desk: Arc::new(desk),
-            travel: Arc::new(travel),
-        };
-        give(&two.desk, &two.travel);
-        two
-    }
-
-    /// Both get what the other one has.
-    fn exchange(&self) {
-        give(&self.desk, &self.travel);
-        give(&self.travel, &self.desk);
-        give(&self.desk, &self.travel);
-    }
-}
-
-/// Sends everything.
-fn give(from: &Arc<Workspace>, to: &Arc<Workspace>) {
-    let mut sender = WorkspaceDocuments::new(Arc::clone(from));
-    let mut parts = Vec::new();
-    for (key, _) in sender.all() {
-        let whole = sender.snapshot(key).unwrap().unwrap();
-        parts.push(Incoming {
-            key,
-            encoding: Encoding::Save,
-            heads: whole.heads,
-            bytes: whole.bytes,
-            author: None,
-            long: true,
-        });
-    }
-    let (outcomes, _) = WorkspaceDocuments::new(Arc::clone(to))
-        .apply(parts)
-        .unwrap();
-    let refused = |outcome: &Outcome| !matches!(outcome, Outcome::Applied { .. });
-    assert!(!outcomes.iter().any(refused), "{outcomes:?}");
-}
-
-fn edit(workspace: &Workspace, id: DocumentId, text: &str) {
-    let title = workspace.entry(id).unwrap().title;
-    let new = NewDocument {
-        existing: Some(id),
-        ..NewDocument::plain(title, text)
-    };
-    workspace.put(vec![new]).unwrap();
-}
+use crate::workspace::NewDocument;
+use crate::workspace::tests::two::{DESK, TRAVEL, Two, edit};
 
 fn all(workspace: &Workspace) -> Conflicts {
     workspace

@@ -9,7 +9,9 @@ mod daily;
 mod damage;
 mod disk;
 mod editor;
+mod list;
 mod removal;
+pub(super) mod two;
 
 struct Rig {
     folder: TempDir,
