@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod changed;
 mod chat;
 mod failure;
 mod history;
@@ -15,6 +16,7 @@ mod import;
 mod sync;
 mod workspace;
 
+pub use changed::Changed;
 pub use chat::{BranchSummary, MessageReport, StoredCitation, ThreadReport, ThreadSummary};
 pub use failure::{Failure, FailureKind};
 pub use history::{
@@ -30,6 +32,7 @@ pub use sync::{
 pub use workspace::{WorkspaceCommand, WorkspaceReport, WorkspaceSummary};
 
 use crate::config::Settings;
+use crate::units;
 
 /// A wish of the user. Each is answered by a stream of [`Event`]s that ends with
 /// [`Event::Reply`] or [`Event::Failed`].
@@ -174,6 +177,8 @@ pub enum Event {
         /// Chats that are new, changed or removed.
         chats: usize,
     },
+    /// Another program changed something through this process, of [`SyncCommand::Watch`].
+    Changed(Changed),
     /// The command ended well.
     Reply(Box<Reply>),
     /// The command ended badly.
@@ -264,7 +269,7 @@ impl Coverage {
         } else {
             String::new()
         };
-        format!("{} documents{waiting}", self.documents) + &self.exceptions()
+        units::count(self.documents, "document") + &waiting + &self.exceptions()
     }
 
     fn exceptions(&self) -> String {

@@ -2,6 +2,13 @@
 //!
 //! Start at [`size`] and [`time`].
 
+/// `1 laptop`, `3 laptops`.
+#[must_use]
+pub fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
 /// A number of bytes in the unit that suits it: `785 B`, `12 KiB`, `93.8 MiB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {

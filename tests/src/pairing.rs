@@ -77,7 +77,7 @@ pub fn pair_windows(desk: &mut OpenWindow, travel: &mut OpenWindow, node: &EdgeN
         desk.shows("2 laptops")
             && travel.shows("2 laptops")
             && travel.harness.state().is_idle()
-            && travel.shows("1 documents")
+            && travel.shows("1 document")
     });
 }
 

@@ -3,6 +3,7 @@
 //! The backend, the index and the models are the real ones; only the display is missing. Images are drawn by a
 //! software Vulkan device. Start at [`OpenWindow::new`].
 
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,9 @@ use eframe::egui;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use satchel_app::backend::runtime;
+use satchel_app::backend::socket::Client;
 use satchel_app::config::Settings;
+use satchel_app::message::{Command, Reply};
 use satchel_app::ui::Window;
 use satchel_edge_node::Server;
 use satchel_edge_node::config::Config;
@@ -29,7 +32,7 @@ pub struct OpenWindow {
     pub harness: Harness<'static, Window>,
     /// Its home and data.
     pub laptop: Laptop,
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 impl OpenWindow {
@@ -67,7 +70,7 @@ impl OpenWindow {
         let mut window = Self {
             harness,
             laptop,
-            _runtime: runtime,
+            runtime,
         };
         window.wait("the workspace to open", |window| {
             window.harness.state().is_idle()
@@ -147,6 +150,17 @@ impl OpenWindow {
     pub fn import_sample(&mut self) {
         self.click("Try the sample");
         self.wait_idle();
+    }
+
+    /// Carries out a command as another program does that finds the workspace open in the window.
+    pub fn beside(&self, command: Command) -> Reply {
+        let sockets = fs::read_dir(self.laptop.data_dir().join("run")).expect("sockets");
+        let socket = sockets.flatten().next().expect("the window has one").path();
+        let reply = self.runtime.block_on(async {
+            let client = Client::connect(&socket).await.expect("the window answers");
+            client.submit(command).await?.finish(drop).await
+        });
+        reply.expect("it succeeds")
     }
 
     /// Everything that is written in the window.

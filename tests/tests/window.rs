@@ -6,7 +6,9 @@
 
 use eframe::egui;
 use egui_kittest::kittest::Queryable;
+use satchel_app::message::Command;
 use satchel_tests::Laptop;
+use satchel_tests::in_process::import_of;
 use satchel_tests::pairing::{code, wait_both};
 use satchel_tests::window::{EdgeNode, OpenWindow};
 
@@ -324,7 +326,7 @@ fn workspaces_are_made_switched_and_renamed_in_the_window() {
     window.click("Taxes 2025");
     window.click("My papers 1");
     window.wait("the first workspace to open again", |window| {
-        window.harness.state().is_idle() && window.shows("1 documents")
+        window.harness.state().is_idle() && window.shows("1 document")
     });
 }
 
@@ -360,6 +362,28 @@ fn dropped_files_are_imported_and_an_idle_window_draws_nothing() {
         soonest > Some(std::time::Duration::from_secs(60)),
         "the next frame is due in {soonest:?} though nothing happens"
     );
+}
+
+/// The user works in a terminal beside the window, or has a script that does.
+#[test]
+fn what_another_program_changes_is_shown_at_once() {
+    let laptop = Laptop::new();
+    laptop.write("papers/bridge.md", "Built by Lene Falk.");
+    let papers = laptop.home().join("papers");
+    let mut window = OpenWindow::new([1180.0, 780.0], false, laptop);
+    assert!(window.shows("There are no documents yet"));
+    window.beside(import_of(&papers, true));
+    window.wait("the document to be counted", |window| {
+        !window.shows("There are no documents yet")
+    });
+    window.click("Documents");
+    assert!(window.shows("1 document"), "{}", window.words());
+    window.beside(Command::RemoveDocuments {
+        documents: vec![papers.join("bridge.md").display().to_string()],
+    });
+    window.wait("the document to be gone", |window| {
+        !window.shows("1 document")
+    });
 }
 
 #[test]
@@ -519,7 +543,7 @@ fn two_windows_share_a_workspace_through_an_edge_node() {
     wait_both(&mut desk, &mut travel, "the documents", |desk, travel| {
         desk.shows("2 laptops")
             && travel.shows("2 laptops")
-            && travel.shows("1 documents")
+            && travel.shows("1 document")
             && travel.harness.state().is_idle()
     });
     travel.click("Documents");

@@ -17,6 +17,7 @@ use crate::message::{
     Citation, DocumentSummary, DocumentText, Failure, FailureKind, FileOutcome, FileReport, Origin,
     Passage, Scores, StatusReport,
 };
+use crate::units;
 
 /// Text shown before and after a passage, in bytes.
 const CONTEXT_BYTES: usize = 600;
@@ -80,11 +81,7 @@ pub async fn remove(shared: &Arc<Shared>, names: Vec<String>) -> Result<String, 
         .await?;
     let count = ids.len();
     remove_ids(shared, ids).await?;
-    Ok(if count == 1 {
-        "Removed 1 document.".to_owned()
-    } else {
-        format!("Removed {count} documents.")
-    })
+    Ok(format!("Removed {}.", units::count(count, "document")))
 }
 
 /// As [`remove`], by id.

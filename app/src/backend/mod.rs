@@ -12,6 +12,7 @@ use satchel_vector::VectorStore;
 use tokio::sync::watch;
 
 pub mod answer;
+pub mod beside;
 pub mod cite;
 pub mod connect;
 pub mod conversation;
@@ -40,6 +41,7 @@ pub mod workspaces;
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Failure, FailureKind, Reply};
 use crate::parse::{ParsePool, WorkerProgram};
+use beside::Beside;
 use jobs::{Emitter, EventStream};
 use model_host::ModelHost;
 use preferences::Preferences;
@@ -77,6 +79,8 @@ pub struct Shared {
     pub parse: ParsePool,
     /// Keeps the workspace equal with other laptops.
     pub sync: SyncHost,
+    /// What other programs do to this workspace.
+    pub beside: Beside,
     /// Where edits of two laptops met, of documents that have not changed since.
     pub meetings: std::sync::Mutex<MeetingCache>,
     /// Words for the user from opening: recovered data, a rebuilt index, a plain key file.
@@ -170,6 +174,7 @@ impl Backend {
             models,
             parse,
             sync,
+            beside: Beside::default(),
             meetings: std::sync::Mutex::default(),
             opening_notices: notices,
         };
@@ -194,6 +199,21 @@ impl Backend {
         let counted = Counted::new(&self.busy);
         jobs::run(|emitter| async move {
             let result = carry_out(&shared, command, &emitter).await;
+            drop(shared);
+            drop(counted);
+            result
+        })
+    }
+
+    /// As [`Backend::submit`], for another program: whoever shows this workspace is told what it changes.
+    #[must_use]
+    pub fn submit_for_another(&self, command: Command) -> EventStream {
+        let shared = Arc::clone(&self.shared);
+        let counted = Counted::new(&self.busy);
+        jobs::run(|emitter| async move {
+            let changed = command.changes();
+            let work = carry_out(&shared, command, &emitter);
+            let result = shared.beside.during(changed, work).await;
             drop(shared);
             drop(counted);
             result

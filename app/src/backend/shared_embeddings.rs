@@ -16,7 +16,7 @@ use satchel_vector::ChunkHash;
 use satchel_vector::chunk::CHUNKER_VERSION;
 
 use super::jobs::Emitter;
-use super::{Shared, indexing};
+use super::{Shared, indexing, sync};
 use crate::message::Failure;
 
 const MAGIC: &[u8; 4] = b"SEMB";
@@ -128,11 +128,14 @@ async fn take_present(shared: &Arc<Shared>, embedder: &Embedder) -> Result<Pendi
     Ok(pending)
 }
 
-/// Keeps the embeddings of documents that are wholly embedded for the other laptops.
+/// Keeps the embeddings of documents that are wholly embedded for the other laptops. A reader keeps its own to itself.
 ///
 /// # Errors
 /// When the index cannot be read, or the disk refuses.
 pub async fn offer(shared: &Arc<Shared>) -> Result<(), Failure> {
+    if sync::is_reader(shared) {
+        return Ok(());
+    }
     let Some(embedder) = embedder_of(shared)? else {
         return Ok(());
     };

@@ -92,7 +92,7 @@ async fn serve(stream: UnixStream, backend: Backend) {
         return;
     }
     let mut events = match serde_json::from_str::<Command>(&line) {
-        Ok(command) => backend.submit(command),
+        Ok(command) => backend.submit_for_another(command),
         Err(error) => {
             let failure = Failure::new(
                 FailureKind::Usage,

@@ -22,8 +22,7 @@ use satchel_sync::share::{self, NodeLink};
 use super::jobs::Emitter;
 use super::{Shared, failure};
 use crate::message::{
-    Authors, Command, Event, Failure, FailureKind, HistoryCommand, Reply, Role, SyncCommand,
-    SyncState,
+    Authors, Changed, Command, Event, Failure, FailureKind, Reply, Role, SyncCommand, SyncState,
 };
 
 /// How often at most a watcher hears of a change.
@@ -101,25 +100,20 @@ pub async fn carry_out(
     }
 }
 
+/// Whether this laptop may only read: nobody else would ever see what it writes.
+pub fn is_reader(shared: &Shared) -> bool {
+    let reports = shared.sync.reports();
+    let report = reports.borrow();
+    let status = report.status.as_ref();
+    status.and_then(|status| status.role) == Some(Role::Reader)
+}
+
 /// Refuses to change documents where this laptop may only read them: nobody else would ever see the change.
 ///
 /// # Errors
 /// Of a reader that wants to write.
 pub fn check_may_write(shared: &Shared, command: &Command) -> Result<(), Failure> {
-    let writes = matches!(
-        command,
-        Command::Import { .. }
-            | Command::ImportSample
-            | Command::RemoveDocuments { .. }
-            | Command::History(HistoryCommand::Restore { .. })
-    );
-    let reports = shared.sync.reports();
-    let role = reports
-        .borrow()
-        .status
-        .as_ref()
-        .and_then(|status| status.role);
-    if writes && role == Some(Role::Reader) {
+    if command.changes().documents && is_reader(shared) {
         return Err(Failure::new(
             FailureKind::Usage,
             "this laptop is a reader of this workspace: it cannot add, change or remove documents",
@@ -179,6 +173,7 @@ async fn watch(shared: &Arc<Shared>, emitter: &Emitter) -> Result<Reply, Failure
     let _watching = shared.sync.watching();
     let mut reports = shared.sync.reports();
     let mut arrivals = shared.sync.arrivals();
+    let mut beside = shared.beside.listen();
     loop {
         let report = reports.borrow_and_update().clone();
         emitter.send(Event::Sync(Box::new(report))).await;
@@ -193,6 +188,17 @@ async fn watch(shared: &Arc<Shared>, emitter: &Emitter) -> Result<Reply, Failure
                     Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
                 };
                 emitter.send(Event::Arrived { documents, chats }).await;
+            }
+            changed = beside.recv() => {
+                let changed = changed.unwrap_or(Changed {
+                    documents: true,
+                    index: true,
+                    chats: true,
+                    workspaces: true,
+                    models: true,
+                    settings: true,
+                });
+                emitter.send(Event::Changed(changed)).await;
             }
             () = emitter.cancelled() => break,
         }

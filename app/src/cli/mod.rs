@@ -331,7 +331,7 @@ async fn follow(mut events: jobs::EventStream, printer: &Printer) -> Result<Repl
         match event {
             Some(Event::Progress(step)) => progress.show(&step),
             // Said at the end, and by the commands that are about it.
-            Some(Event::Sync(_) | Event::Arrived { .. }) => {}
+            Some(Event::Sync(_) | Event::Arrived { .. } | Event::Changed(_)) => {}
             Some(Event::Reply(reply)) => {
                 progress.clear();
                 return Ok(*reply);

@@ -15,6 +15,7 @@ use crate::backend::workspaces::Workspaces;
 use crate::backend::{jobs, sync};
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Event, Failure, FailureKind, PairingEvent, Reply, SyncCommand};
+use crate::units;
 
 /// Carries out `satchel sync …`.
 ///
@@ -101,7 +102,11 @@ async fn stay(connection: &Connection, printer: &Printer) -> Result<ExitCode, Fa
                 printer.line(&said);
             }
             Some(Event::Arrived { documents, chats }) => {
-                printer.line(&format!("Received: {documents} documents, {chats} chats"));
+                let (documents, chats) = (
+                    units::count(documents, "document"),
+                    units::count(chats, "chat"),
+                );
+                printer.line(&format!("Received: {documents}, {chats}"));
             }
             Some(Event::Failed(failure)) => return Err(failure),
             Some(Event::Reply(_)) => return Ok(ExitCode::SUCCESS),

@@ -14,7 +14,7 @@ use crate::backend::jobs;
 use crate::backend::workspaces::{Workspaces, carry_out, resolve};
 use crate::config::DataDirs;
 use crate::message::{Command, Failure, FailureKind, Reply, WorkspaceCommand, WorkspaceSummary};
-use crate::units::size;
+use crate::units::{self, size};
 
 /// The variable that names a workspace for every command of a shell.
 const VARIABLE: &str = "SATCHEL_WORKSPACE";
@@ -107,8 +107,7 @@ impl Desk<'_> {
 
 fn question(wanted: &WorkspaceSummary) -> String {
     let documents = match wanted.documents {
-        Some(1) => "1 document".to_owned(),
-        Some(count) => format!("{count} documents"),
+        Some(count) => units::count(count, "document"),
         None => "all its documents".to_owned(),
     };
     format!(

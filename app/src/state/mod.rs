@@ -13,8 +13,8 @@ pub mod saved;
 pub mod sync;
 
 use crate::message::{
-    Command, Event, Failure, FailureKind, Finding, ModelSummary, Progress, Reply, SearchMode,
-    SearchReport, SettingsReport, Stage, StatusReport, SyncCommand, ThreadSummary,
+    Changed, Command, Event, Failure, FailureKind, Finding, ModelSummary, Progress, Reply,
+    SearchMode, SearchReport, SettingsReport, Stage, StatusReport, SyncCommand, ThreadSummary,
     WorkspaceCommand, WorkspaceSummary,
 };
 use chat::Chat;
@@ -353,13 +353,8 @@ impl SessionState {
                 self.sync.report = Some(*report);
                 Vec::new()
             }
-            event @ Event::Arrived { .. } => {
-                let mut wishes = sync::wishes(&event, self.chat.thread.as_ref());
-                if matches!(event, Event::Arrived { documents: 1.., .. }) {
-                    wishes.extend(self.reread());
-                }
-                wishes
-            }
+            Event::Arrived { documents, chats } => self.follow(sync::arrived(documents, chats)),
+            Event::Changed(changed) => self.follow(changed),
             Event::Reply(reply) => {
                 self.jobs.remove(&id);
                 self.finish(id, purpose, *reply)
@@ -369,6 +364,15 @@ impl SessionState {
                 self.fail(id, purpose, failure)
             }
         }
+    }
+
+    /// Fetches anew what is shown and is different now.
+    fn follow(&mut self, changed: Changed) -> Vec<Wish> {
+        let mut wishes = sync::wishes(changed, self.chat.thread.as_ref());
+        if changed.documents {
+            wishes.extend(self.reread());
+        }
+        wishes
     }
 
     fn finish(&mut self, id: JobId, purpose: Purpose, reply: Reply) -> Vec<Wish> {

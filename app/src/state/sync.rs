@@ -4,9 +4,11 @@
 
 use super::{JobId, Purpose, SessionState, Wish, words};
 use crate::message::{
-    Command, ConflictReport, DeviceStatus, EdgePhase, Event, Failure, FailureKind, PairingEvent,
+    Changed, Command, ConflictReport, DeviceStatus, EdgePhase, Failure, FailureKind, PairingEvent,
     Picture, Progress, Role, SyncCommand, SyncReport, SyncState, WorkspaceCommand,
 };
+
+use crate::units::count;
 
 /// The other laptops, as far as they are known.
 #[derive(Debug, Default)]
@@ -205,28 +207,44 @@ impl SessionState {
     }
 }
 
-/// What an event of the watch makes necessary: lists that have changed are fetched anew.
-pub(super) fn wishes(event: &Event, open_chat: Option<&String>) -> Vec<Wish> {
-    let Event::Arrived { documents, chats } = event else {
-        return Vec::new();
-    };
+/// What arrived from other laptops, as lists that are different now.
+pub(super) fn arrived(documents: usize, chats: usize) -> Changed {
+    Changed {
+        documents: documents > 0,
+        index: documents > 0,
+        chats: chats > 0,
+        ..Changed::default()
+    }
+}
+
+/// What fetches the lists anew that are different now.
+pub(super) fn wishes(changed: Changed, open_chat: Option<&String>) -> Vec<Wish> {
     let mut commands = Vec::new();
-    if *documents > 0 {
-        commands.push(Command::Documents);
-        commands.push(Command::Status);
-        commands.push(Command::Workspace(WorkspaceCommand::List));
+    let mut fetch = |is_needed: bool, command: Command| {
+        if is_needed {
+            commands.push(command);
+        }
+    };
+    fetch(changed.documents, Command::Documents);
+    // The model in use may be another one.
+    let is_model = changed.models || changed.settings;
+    fetch(changed.index || is_model, Command::Status);
+    // It says how many documents each has.
+    fetch(
+        changed.workspaces || changed.documents,
+        Command::Workspace(WorkspaceCommand::List),
+    );
+    fetch(changed.chats, Command::Threads);
+    if let Some(thread) = open_chat.cloned() {
+        let branch = None;
+        fetch(changed.chats, Command::Thread { thread, branch });
     }
-    if *chats > 0 {
-        commands.push(Command::Threads);
-        let thread = open_chat.cloned();
-        commands.extend(thread.map(|thread| Command::Thread {
-            thread,
-            branch: None,
-        }));
-    }
-    if !commands.is_empty() {
-        commands.push(Command::Sync(SyncCommand::Conflicts));
-    }
+    fetch(is_model, Command::Models);
+    fetch(changed.settings, Command::Settings);
+    fetch(
+        changed.documents || changed.chats,
+        Command::Sync(SyncCommand::Conflicts),
+    );
     commands.into_iter().map(Wish::refresh).collect()
 }
 
@@ -327,13 +345,6 @@ pub fn phase(phase: EdgePhase) -> &'static str {
     }
 }
 
-/// `1 laptop`, `3 laptops`.
-#[must_use]
-pub fn count(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
-}
-
 /// How long ago something was, at `now_ms`: `just now`, `2 min ago`, `3 h ago`, `5 days ago`.
 #[must_use]
 pub fn ago(at_ms: i64, now_ms: i64) -> String {
@@ -353,7 +364,7 @@ mod tests {
     use satchel_sync::engine::Status;
 
     use super::*;
-    use crate::message::EdgeStatus;
+    use crate::message::{EdgeStatus, Event};
 
     fn device(first: u8, label: &str, heard: Option<i64>) -> DeviceStatus {
         DeviceStatus {
@@ -450,6 +461,10 @@ mod tests {
             chats: 1,
         };
         assert_eq!(state.apply(watch, arrived).len(), 2);
+        let changed = Command::ImportSample.changes();
+        assert_eq!(state.apply(watch, Event::Changed(changed)).len(), 4);
+        let changed = Command::ChangeSettings { changes: vec![] }.changes();
+        assert_eq!(state.apply(watch, Event::Changed(changed)).len(), 3);
         assert!(!state.is_working(), "a watch is no work");
         assert!(state.jobs.contains_key(&watch));
     }

@@ -11,6 +11,7 @@ use crate::backend::sample;
 use crate::message::Command;
 use crate::state::chat::{Source, Turn, TurnStage};
 use crate::state::{JobId, Opening, Purpose, words};
+use crate::units;
 
 /// What is laid out of the open chat.
 #[derive(Default)]
@@ -176,7 +177,11 @@ fn empty_ui(window: &mut Window, ui: &mut egui::Ui) {
     if count == 0 {
         no_documents_ui(window, ui);
     } else {
-        ui.label(format!("{count} documents are here."));
+        let (documents, are) = (
+            units::count(count, "document"),
+            if count == 1 { "is" } else { "are" },
+        );
+        ui.label(format!("{documents} {are} here."));
         questions_ui(window, ui);
     }
     if no_model {

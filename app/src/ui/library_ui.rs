@@ -7,7 +7,7 @@ use eframe::egui::{self, RichText};
 use super::{Field, Pick, Removal, Window, fields, theme};
 use crate::message::{Command, DocumentSummary, FileOutcome};
 use crate::state::{Opening, Purpose};
-use crate::units::size;
+use crate::units::{self, size};
 
 /// Files that could not be read, shown before the list; the rest are counted.
 const FAILURES_SHOWN: usize = 5;
@@ -156,7 +156,7 @@ fn list_ui(window: &mut Window, ui: &mut egui::Ui) {
         fields::line(ui, &mut library.filter, "Filter documents", hint, 260.0);
         shown = library.shown();
         ui.label(theme::small(if shown.len() == count {
-            format!("{count} documents")
+            units::count(count, "document")
         } else {
             format!("{} of {count} documents", shown.len())
         }));

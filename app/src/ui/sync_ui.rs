@@ -15,7 +15,7 @@ use crate::message::{
 };
 use crate::state::sync;
 use crate::state::{Opening, Purpose, Reader};
-use crate::units::size;
+use crate::units::{self, size};
 
 /// Words like “2 min ago” are brought up to date this often, in a shared workspace.
 const WORDS_AGE: Duration = Duration::from_secs(60);
@@ -530,7 +530,7 @@ fn device_ui(
 }
 
 fn facts(device: &DeviceStatus, ago: impl Fn(i64) -> String) -> String {
-    let written = sync::count(
+    let written = units::count(
         usize::try_from(device.entries).unwrap_or(usize::MAX),
         "change",
     );
@@ -571,13 +571,13 @@ fn edge_ui(edge: &EdgeStatus, ui: &mut egui::Ui) {
             if edge.lacks > 0 {
                 facts.push(format!(
                     "lacks {} of this laptop",
-                    sync::count(edge.lacks, "change")
+                    units::count(edge.lacks, "change")
                 ));
             }
             if edge.behind > 0 {
                 facts.push(format!(
                     "{} there not read yet",
-                    sync::count(edge.behind as usize, "change")
+                    units::count(edge.behind as usize, "change")
                 ));
             }
             if edge.quota_bytes > 0 {
@@ -585,7 +585,7 @@ fn edge_ui(edge: &EdgeStatus, ui: &mut egui::Ui) {
                 facts.push(format!("{used} of {quota} used"));
             }
             if edge.sessions > 0 {
-                facts.push(sync::count(edge.sessions.into(), "open connection"));
+                facts.push(units::count(edge.sessions.into(), "open connection"));
             }
             if !facts.is_empty() {
                 ui.label(theme::small(facts.join(" · ")));
@@ -630,7 +630,7 @@ fn waiting_ui(report: &SyncReport, ui: &mut egui::Ui) {
     .collect();
     for missing in &report.missing {
         let entries = usize::try_from(missing.entries).unwrap_or(usize::MAX);
-        let changes = sync::count(entries, "change");
+        let changes = units::count(entries, "change");
         lines.push(format!(
             "{changes} of {} that others have and that did not come here",
             label_of(missing.device)

@@ -7,6 +7,7 @@ use eframe::egui::{self, Key, RichText};
 use super::{Naming, Removal, Window, theme};
 use crate::message::{Command, SyncCommand, WorkspaceCommand, WorkspaceSummary};
 use crate::state::{Opening, Purpose};
+use crate::units;
 
 /// A button with the name of the open workspace, and a menu below it.
 pub(super) fn workspace_ui(window: &mut Window, ui: &mut egui::Ui) {
@@ -93,10 +94,10 @@ fn carry_out(window: &mut Window, choice: Choice) {
             window.view.naming = Some(naming);
         }
         Choice::Remove(other) => {
-            let documents = other.documents.unwrap_or(0);
+            let documents = units::count(other.documents.unwrap_or(0), "document");
             window.view.removing = Some(Removal {
                 what: format!(
-                    "the workspace “{}” with its {documents} documents and its chats (the files on disk stay)",
+                    "the workspace “{}” with its {documents} and its chats (the files on disk stay)",
                     other.name
                 ),
                 command: Command::Workspace(WorkspaceCommand::Remove {

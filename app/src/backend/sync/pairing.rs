@@ -18,6 +18,7 @@ use crate::backend::preferences::Preferences;
 use crate::backend::workspaces::Workspaces;
 use crate::backend::{Shared, failure};
 use crate::message::{Event, Failure, FailureKind, PairingEvent, Picture, Reply, Role, Stage};
+use crate::units;
 
 /// How long the first documents of a joined workspace are waited for; the rest comes whenever it is open.
 const RECEIVE_WAIT: Duration = Duration::from_secs(60);
@@ -162,10 +163,7 @@ async fn receive(
             "Joined “{name}”. Its documents have not come yet: they come when it is opened, or with `satchel sync now`."
         )
     } else {
-        let documents = match workspace.document_count() {
-            1 => "1 document".to_owned(),
-            many => format!("{many} documents"),
-        };
+        let documents = units::count(workspace.document_count(), "document");
         format!("Joined “{name}” with {documents}. It is the current workspace now.")
     }
 }
