@@ -4,9 +4,10 @@
 //! - [`convert`]: BERT-type embedders from safetensors to GGUF.
 //! - [`store`]: the installed models, imported durably and proven unchanged before each use.
 //! - [`catalog`]: real models for real laptops, with size, memory and licence.
+//! - [`fetch`](fetch()): brings a model file from the network, and goes on where it stopped.
 //!
-//! Never loads a model, never uses the network, never changes a file that the user brought. All functions
-//! block on the disk; nothing here starts a thread.
+//! Never loads a model, never changes a file that the user brought. Only [`fetch`](mod@fetch) uses the network, when it
+//! is called; everything else blocks on the disk, and nothing here starts a thread.
 //!
 //! # Example
 //! ```no_run
@@ -38,6 +39,7 @@
 pub mod catalog;
 pub mod convert;
 mod durable;
+pub mod fetch;
 pub mod gguf;
 pub mod store;
 

@@ -24,6 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use errors::{ImportError, StoreError, VerifyError};
+pub(crate) use import::hex;
 pub use import::{Progress, Stage};
 pub use verify::VerifiedModel;
 

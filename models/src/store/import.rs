@@ -17,6 +17,7 @@ use super::{InstalledModel, MODEL_FILE, ModelStore};
 use crate::convert::weights::FILE as WEIGHTS_FILE;
 use crate::convert::{Conversion, ConvertError, EmbedderFacts, EmbedderQuantisation};
 use crate::durable;
+use crate::fetch::Fetched;
 use crate::gguf::{self, GgufSummary, ModelKind, WriteError};
 
 /// Left free on the disk after an import, so that documents can still be saved.
@@ -78,6 +79,38 @@ impl ModelStore {
             sha256,
             source(SourceKind::File, path, None),
         )
+    }
+
+    /// Installs a file that was fetched; nothing of the download is left then.
+    ///
+    /// # Errors
+    /// [`ImportError`]. A file that is no usable model is thrown away; otherwise it stays, and the next
+    /// [`fetch`](crate::fetch::fetch) gives it at once.
+    pub fn adopt(&self, fetched: Fetched) -> Result<InstalledModel, ImportError> {
+        let summary = match gguf::check(fetched.path()) {
+            Ok(summary) => summary,
+            Err(error) => {
+                fetched.clear().map_err(ImportError::Write)?;
+                return Err(error.into());
+            }
+        };
+        let staging = StagingDir::create(&self.dir).map_err(ImportError::Write)?;
+        // A second name, so that a crash before the end loses nothing of the download.
+        let staged = staging.path().join(MODEL_FILE);
+        fs::hard_link(fetched.path(), &staged)
+            .or_else(|_| durable::rename(fetched.path(), &staged))
+            .map_err(ImportError::Write)?;
+        let mut source = source(
+            SourceKind::File,
+            Path::new(file_name_of(&fetched.url)),
+            None,
+        );
+        source.url = Some(fetched.url.clone());
+        let model = self.install(&staging, &summary, None, fetched.sha256.clone(), source)?;
+        if let Err(error) = fetched.clear() {
+            tracing::warn!(%error, "what is left of a download could not be removed");
+        }
+        Ok(model)
     }
 
     /// Imports a BERT-type embedder from the folder that sentence-transformers saves, converting it to GGUF.
@@ -328,7 +361,7 @@ impl<W: Write> Write for HashingWriter<W> {
 }
 
 /// Lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -340,8 +373,15 @@ fn source(kind: SourceKind, path: &Path, weights_sha256: Option<String>) -> Sour
     SourceRecord {
         kind,
         name,
+        url: None,
         weights_sha256,
     }
+}
+
+/// The last part of an address, without what follows a question mark.
+fn file_name_of(url: &str) -> &str {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

@@ -53,6 +53,9 @@ pub(super) struct FileRecord {
 pub(super) struct SourceRecord {
     pub(super) kind: SourceKind,
     pub(super) name: String,
+    /// Where it was fetched from; `None` for a file of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) url: Option<String>,
     /// SHA-256 of the weights that were converted; `None` for a file that was copied, whose own hash says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) weights_sha256: Option<String>,
@@ -62,7 +65,7 @@ pub(super) struct SourceRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SourceKind {
-    /// A GGUF file, copied.
+    /// A GGUF file, as it was.
     File,
     /// A folder with safetensors, converted.
     Folder,

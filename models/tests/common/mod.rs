@@ -1,6 +1,8 @@
 //! Toy models for the tests: small, valid GGUF files, and a small BERT as sentence-transformers saves it.
 #![allow(dead_code)] // every test file uses a part
 
+pub(crate) mod host;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
