@@ -157,8 +157,14 @@ pub struct Settings {
     /// The embedder stays on the processor.
     pub gpu_layers: Option<u32>,
     /// No connection to any network, whatever else is set. Default false: only the edge nodes of shared workspaces are
-    /// connected to.
+    /// connected to, and what a model is downloaded from when somebody asks for it.
     pub offline: bool,
+    /// Address from which models are downloaded in place of `https://huggingface.co`: a mirror with the same paths.
+    pub model_mirror: Option<String>,
+    /// `http://host:port` or `socks5://host:port` for downloads. Default: what the environment says (`HTTPS_PROXY`).
+    pub proxy: Option<String>,
+    /// KiB per second that a download may take. Default: what there is.
+    pub download_kib_per_s: Option<u64>,
     /// Worker processes that read documents. Default: one per two processors, at least one, at most four.
     pub parse_workers: Option<usize>,
 }
@@ -175,6 +181,9 @@ impl Default for Settings {
             threads: None,
             gpu_layers: None,
             offline: false,
+            model_mirror: None,
+            proxy: None,
+            download_kib_per_s: None,
             parse_workers: None,
         }
     }

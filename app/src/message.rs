@@ -13,6 +13,7 @@ mod chat;
 mod failure;
 mod history;
 mod import;
+mod models;
 mod sync;
 mod workspace;
 
@@ -25,6 +26,7 @@ pub use history::{
     VersionKind, VersionSummary,
 };
 pub use import::{FileOutcome, FileReport, ImportReport};
+pub use models::{CatalogReport, CatalogSummary, Fit, ModelSummary, UnfinishedDownload};
 pub use sync::{
     Connection, DeviceStatus, EdgePhase, EdgeStatus, Missing, PairingEvent, Picture, Role,
     SyncCommand, SyncReport, SyncState, Warning,
@@ -124,6 +126,20 @@ pub enum Command {
         /// Weights of a converted embedder: `q8_0` or `f16`.
         quantisation: String,
     },
+    /// List the models that are known, and downloads that were not finished.
+    Catalog,
+    /// Fetch a model from the network and install it; goes on with what has come. Cancelling pauses it.
+    DownloadModel {
+        /// Id in the catalogue, `OWNER/REPOSITORY/FILE.gguf` on Hugging Face, or an address.
+        model: String,
+        /// The user has read and accepted its licence; needed where that asks something of its users.
+        accepts_licence: bool,
+    },
+    /// Throw away what has come of a download.
+    DiscardDownload {
+        /// As for [`Command::DownloadModel`].
+        model: String,
+    },
     /// Remove an installed model.
     RemoveModel {
         /// Model id as listed.
@@ -216,6 +232,8 @@ pub enum Stage {
     Prompt,
     /// Copying or converting a model file; counts bytes.
     Model,
+    /// Fetching a model file from the network; counts bytes.
+    Download,
     /// Receiving what other laptops have; counts entries.
     Receiving,
 }
@@ -232,6 +250,7 @@ impl Stage {
             Self::Loading => "Loading the model",
             Self::Prompt => "Reading the passages",
             Self::Model => "Preparing the model file",
+            Self::Download => "Downloading the model",
             Self::Receiving => "Receiving from the other laptops",
         }
     }
@@ -320,6 +339,8 @@ pub enum Reply {
     Thread(ThreadReport),
     /// Of [`Command::Models`].
     Models(Vec<ModelSummary>),
+    /// Of [`Command::Catalog`].
+    Catalog(CatalogReport),
     /// Of [`WorkspaceCommand::List`], by name.
     Workspaces(Vec<WorkspaceSummary>),
     /// Of the other commands about workspaces.
@@ -537,35 +558,6 @@ pub struct SettingsReport {
     pub settings: Settings,
     /// The file.
     pub file: PathBuf,
-}
-
-/// One installed model.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ModelSummary {
-    /// Id.
-    pub id: String,
-    /// `chat` or `embedder`.
-    pub kind: String,
-    /// Name from the file.
-    pub name: String,
-    /// Architecture from the file.
-    pub architecture: String,
-    /// Quantisation.
-    pub quantisation: String,
-    /// Context window in tokens.
-    pub context_len_tokens: u32,
-    /// File size.
-    pub size_bytes: u64,
-    /// SHA-256 of the file.
-    pub sha256: String,
-    /// SHA-256 of what it was made from, where Satchel converted it.
-    pub source_sha256: Option<String>,
-    /// Licence from the file or catalogue.
-    pub license: Option<String>,
-    /// It is the one in use for its kind.
-    pub in_use: bool,
-    /// The file, in the models folder.
-    pub path: PathBuf,
 }
 
 /// One line of `satchel doctor`.

@@ -57,6 +57,19 @@ pub struct CatalogEntry {
     pub note: Option<String>,
     /// Where the file comes from; starter models only.
     pub starter: Option<StarterSource>,
+    /// Where the file is on Hugging Face; `None` where it has to be fetched by hand.
+    pub hub: Option<HubFile>,
+}
+
+/// A file on Hugging Face.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct HubFile {
+    /// `owner/repository`.
+    pub repository: String,
+    /// Path in it.
+    pub file: String,
 }
 
 /// A Python package that carries a starter model.

@@ -60,6 +60,8 @@ pub struct InstalledModel {
     pub sha256: String,
     /// SHA-256 of the `model.safetensors` that it was converted from; `None` for a file that was imported as it is.
     pub source_sha256: Option<String>,
+    /// Where it was fetched from; `None` for a file that the user brought.
+    pub source_url: Option<String>,
     /// Name for people.
     pub name: String,
     /// Architecture as llama.cpp names it.

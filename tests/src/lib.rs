@@ -12,6 +12,7 @@ pub mod dependencies;
 pub mod disk;
 pub mod edge;
 pub mod eval;
+pub mod file_host;
 pub mod in_process;
 pub mod laptop;
 pub mod pairing;

@@ -79,6 +79,11 @@ impl Emitter {
         self.send(Event::Notice(text.into())).await;
     }
 
+    /// Sends words for the user where nobody can wait; they are left out when the queue is full.
+    pub fn hint(&self, text: impl Into<String>) {
+        drop(self.sender.try_send(Event::Notice(text.into())));
+    }
+
     /// Whether nobody listens any more, or the work is to end.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
@@ -142,6 +147,8 @@ pub struct Meter {
     emitter: Emitter,
     stage: Stage,
     total: u64,
+    /// Done before it started.
+    base: u64,
     started: Instant,
     last: Option<Instant>,
 }
@@ -150,14 +157,21 @@ impl Meter {
     /// Starts measuring a stage.
     #[must_use]
     pub fn new(emitter: &Emitter, stage: Stage, total: u64) -> Self {
+        Self::resumed(emitter, stage, 0, total)
+    }
+
+    /// As [`Self::new`], for a stage of which a part was done earlier.
+    #[must_use]
+    pub fn resumed(emitter: &Emitter, stage: Stage, done: u64, total: u64) -> Self {
         let mut meter = Self {
             emitter: emitter.clone(),
             stage,
             total,
+            base: done,
             started: Instant::now(),
             last: None,
         };
-        meter.at(0, total);
+        meter.at(done, total);
         meter
     }
 
@@ -174,8 +188,9 @@ impl Meter {
         self.last = Some(now);
         let elapsed_ms = self.started.elapsed().as_millis() as u64;
         // A rate is worth showing once a second has gone by.
+        let here = done.saturating_sub(self.base);
         let eta_ms =
-            (done > 0 && elapsed_ms > 1000).then(|| elapsed_ms * total.saturating_sub(done) / done);
+            (here > 0 && elapsed_ms > 1000).then(|| elapsed_ms * total.saturating_sub(done) / here);
         self.emitter.progress(Progress {
             stage: self.stage,
             done,

@@ -18,6 +18,7 @@ pub mod connect;
 pub mod conversation;
 pub mod doctor;
 pub mod documents;
+pub mod downloads;
 pub mod failure;
 pub mod history;
 pub mod indexing;
@@ -319,7 +320,12 @@ async fn carry_out(
         Command::ChangeSettings { changes } => preferences::change(shared, changes)
             .await
             .map(Reply::Settings),
-        Command::Models | Command::ImportModel { .. } | Command::RemoveModel { .. } => {
+        Command::Models
+        | Command::Catalog
+        | Command::ImportModel { .. }
+        | Command::DownloadModel { .. }
+        | Command::DiscardDownload { .. }
+        | Command::RemoveModel { .. } => {
             model_host::carry_out(&shared.models, command, emitter).await
         }
         Command::Workspace(command) => {

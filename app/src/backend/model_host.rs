@@ -11,10 +11,10 @@ use satchel_inference::{EngineHandle, GpuLayers, ModelSpec, Role, WorkerCommand}
 use satchel_models::{EmbedderQuantisation, InstalledModel, ModelKind, ModelStore, VerifiedModel};
 use satchel_vector::{EmbedderKey, VectorStore};
 
-use super::failure;
 use super::jobs::{Emitter, Meter};
 use super::preferences::Preferences;
-use crate::config::DataDirs;
+use super::{downloads, failure};
+use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Failure, FailureKind, ModelSummary, Reply, Stage};
 
 /// Models and their workers.
@@ -49,6 +49,18 @@ impl ModelHost {
             chat: tokio::sync::Mutex::new(None),
             embedder: tokio::sync::Mutex::new(None),
         })
+    }
+
+    /// The installed models and begun downloads.
+    #[must_use]
+    pub fn store(&self) -> &ModelStore {
+        &self.store
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.current()
     }
 
     /// The model in use for a kind: the one named in the settings, else the first installed.
@@ -263,6 +275,16 @@ pub async fn carry_out(
         Command::ImportModel { path, quantisation } => import(host, emitter, path, &quantisation)
             .await
             .map(Reply::Done),
+        Command::Catalog => downloads::catalog(host).await.map(Reply::Catalog),
+        Command::DownloadModel {
+            model,
+            accepts_licence,
+        } => downloads::download(host, &model, accepts_licence, emitter)
+            .await
+            .map(Reply::Done),
+        Command::DiscardDownload { model } => {
+            downloads::discard(host, &model).await.map(Reply::Done)
+        }
         Command::RemoveModel { model } => host.remove(&model).await.map(Reply::Done),
         _ => Err(Failure::new(
             FailureKind::Usage,

@@ -260,8 +260,29 @@ pub(crate) enum DocumentsAction {
 pub(crate) enum ModelsAction {
     /// List the installed ones
     List,
-    /// List models worth having, with size and memory
-    Catalog,
+    /// List models worth having, with size, memory and whether this machine has it
+    Catalog {
+        /// Only those whose id, name, maker, kind or licence contains this
+        filter: Option<String>,
+    },
+    /// Download one and install it; run it again to go on after an interruption
+    #[command(
+        after_help = "A MODEL is an id of `satchel models catalog`, OWNER/REPOSITORY/FILE.gguf on Hugging Face, or an address.\n\
+        Ctrl-C pauses: what has come is kept. A mirror, a proxy and a limit are settings (model_mirror, proxy,\n\
+        download_kib_per_s)."
+    )]
+    Download {
+        /// Which one
+        model: String,
+        /// You have read its licence and agree
+        #[arg(long)]
+        accept_licence: bool,
+    },
+    /// Throw away what has come of a download
+    Discard {
+        /// Which one, as for download
+        model: String,
+    },
     /// Import a GGUF file, or convert a folder with an embedder in safetensors
     Import {
         /// File or folder

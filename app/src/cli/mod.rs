@@ -75,12 +75,6 @@ fn start(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
             );
             return Ok(ExitCode::SUCCESS);
         }
-        CliCommand::Models {
-            action: Some(ModelsAction::Catalog),
-        } => {
-            printer.catalog();
-            return Ok(ExitCode::SUCCESS);
-        }
         CliCommand::Key { action } => {
             key::run(action, &dirs, printer)?;
             return Ok(ExitCode::SUCCESS);
@@ -100,9 +94,15 @@ fn start(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
                 .map(|()| ExitCode::SUCCESS);
         }
         CliCommand::Models { .. } => {
+            let filter = match &command {
+                CliCommand::Models {
+                    action: Some(ModelsAction::Catalog { filter }),
+                } => filter.clone(),
+                _ => None,
+            };
             let models = backend_command(command)?;
             // Ends the runtime by dropping it: a copy that was stopped clears up behind itself.
-            return runtime.block_on(about_models(&dirs, &settings, models, printer));
+            return runtime.block_on(about_models(&dirs, &settings, models, filter, printer));
         }
         CliCommand::Workspace {
             action: Some(WorkspaceAction::Members | WorkspaceAction::Role { .. }),
@@ -151,6 +151,7 @@ async fn about_models(
     dirs: &DataDirs,
     settings: &Settings,
     command: Command,
+    filter: Option<String>,
     printer: &Printer,
 ) -> Result<ExitCode, Failure> {
     let events = match connect::any_process(dirs).await? {
@@ -163,7 +164,10 @@ async fn about_models(
             })
         }
     };
-    printer.reply(&follow(events, printer).await?);
+    match follow(events, printer).await? {
+        Reply::Catalog(report) => printer.catalog(&report, filter.as_deref()),
+        reply => printer.reply(&reply),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -261,6 +265,22 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
             path: absolute(&[path])?.remove(0),
             quantisation,
         },
+        CliCommand::Models {
+            action: Some(ModelsAction::Catalog { .. }),
+        } => Command::Catalog,
+        CliCommand::Models {
+            action:
+                Some(ModelsAction::Download {
+                    model,
+                    accept_licence,
+                }),
+        } => Command::DownloadModel {
+            model,
+            accepts_licence: accept_licence,
+        },
+        CliCommand::Models {
+            action: Some(ModelsAction::Discard { model }),
+        } => Command::DiscardDownload { model },
         CliCommand::Models {
             action: Some(ModelsAction::Remove { model }),
         } => Command::RemoveModel { model },

@@ -53,7 +53,7 @@ impl ProgressLine {
 fn new_bar(stage: Stage) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
     let template = match stage {
-        Stage::Model => "{prefix} [{bar:30}] {bytes}/{total_bytes} {msg}",
+        Stage::Model | Stage::Download => "{prefix} [{bar:30}] {bytes}/{total_bytes} {msg}",
         Stage::Scanning => "{prefix} {pos} files",
         _ => "{prefix} [{bar:30}] {pos}/{len} {msg}",
     };
@@ -89,7 +89,12 @@ mod tests {
 
     #[test]
     fn every_stage_has_a_valid_template() {
-        for stage in [Stage::Model, Stage::Scanning, Stage::Reading] {
+        for stage in [
+            Stage::Model,
+            Stage::Download,
+            Stage::Scanning,
+            Stage::Reading,
+        ] {
             let mut line = ProgressLine::new(true);
             line.show(&Progress {
                 stage,

@@ -48,7 +48,10 @@ impl Command {
             }
             Self::Workspace(WorkspaceCommand::List) => {}
             Self::Workspace(_) => changed.workspaces = true,
-            Self::ImportModel { .. } | Self::RemoveModel { .. } => changed.models = true,
+            Self::ImportModel { .. }
+            | Self::DownloadModel { .. }
+            | Self::DiscardDownload { .. }
+            | Self::RemoveModel { .. } => changed.models = true,
             Self::ChangeSettings { .. } => changed.settings = true,
             Self::History(HistoryCommand::Versions { .. } | HistoryCommand::Difference { .. })
             | Self::Search { .. }
@@ -59,6 +62,7 @@ impl Command {
             | Self::Thread { .. }
             | Self::Settings
             | Self::Models
+            | Self::Catalog
             | Self::Sync(_)
             | Self::Doctor
             | Self::Status => {}

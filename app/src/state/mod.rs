@@ -13,9 +13,9 @@ pub mod saved;
 pub mod sync;
 
 use crate::message::{
-    Changed, Command, Event, Failure, FailureKind, Finding, ModelSummary, Progress, Reply,
-    SearchMode, SearchReport, SettingsReport, Stage, StatusReport, SyncCommand, ThreadSummary,
-    WorkspaceCommand, WorkspaceSummary,
+    CatalogReport, Changed, Command, Event, Failure, FailureKind, Finding, ModelSummary, Progress,
+    Reply, SearchMode, SearchReport, SettingsReport, Stage, StatusReport, SyncCommand,
+    ThreadSummary, WorkspaceCommand, WorkspaceSummary,
 };
 use chat::Chat;
 use library::Library;
@@ -47,6 +47,8 @@ pub enum Purpose {
     Thread,
     /// A model file is imported or removed.
     Model,
+    /// A model is fetched from the network.
+    Download,
     /// Something is changed: settings, a chat's title, documents removed.
     Change,
     /// Another workspace is made the current one, to be opened next.
@@ -71,7 +73,10 @@ impl Purpose {
     /// Long work that the user started.
     #[must_use]
     pub fn is_shown(self) -> bool {
-        matches!(self, Self::Import | Self::Model | Self::Check)
+        matches!(
+            self,
+            Self::Import | Self::Model | Self::Download | Self::Check
+        )
     }
 
     /// Work that ends early when it is asked to: a model file is copied or converted in one piece.
@@ -170,6 +175,8 @@ pub struct SessionState {
     pub reader: Option<Reader>,
     /// The installed models.
     pub models: Vec<ModelSummary>,
+    /// Models that could be installed, once known.
+    pub catalog: Option<CatalogReport>,
     /// What the last check found.
     pub findings: Vec<Finding>,
     /// The settings, once known.
@@ -384,6 +391,7 @@ impl SessionState {
                 self.chat.retitle(&self.threads);
             }
             Reply::Models(models) => self.models = models,
+            Reply::Catalog(report) => self.catalog = Some(report),
             Reply::Workspaces(workspaces) => self.workspaces = workspaces,
             Reply::Workspace(report) => {
                 self.reopens = matches!(purpose, Purpose::Switch | Purpose::Join);
@@ -446,6 +454,7 @@ impl SessionState {
                     Command::Status,
                     Command::Threads,
                     Command::Models,
+                    Command::Catalog,
                     Command::Workspace(WorkspaceCommand::List),
                 ]
                 .map(Wish::refresh)
@@ -499,6 +508,10 @@ impl SessionState {
                     Wish::refresh(Command::Documents),
                     Wish::refresh(Command::Status),
                 ];
+            }
+            Purpose::Download => {
+                self.say_failure(&failure);
+                return vec![Wish::refresh(Command::Catalog)];
             }
             _ => self.say_failure(&failure),
         }

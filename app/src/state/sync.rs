@@ -240,6 +240,7 @@ pub(super) fn wishes(changed: Changed, open_chat: Option<&String>) -> Vec<Wish> 
         fetch(changed.chats, Command::Thread { thread, branch });
     }
     fetch(is_model, Command::Models);
+    fetch(changed.models, Command::Catalog);
     fetch(changed.settings, Command::Settings);
     fetch(
         changed.documents || changed.chats,

@@ -12,6 +12,7 @@ use eframe::egui;
 use satchel_sync::keys::Passphrase;
 use tokio::runtime::Runtime;
 
+mod catalog_ui;
 mod chat_ui;
 mod conflicts_ui;
 mod document_ui;
@@ -162,6 +163,7 @@ struct View {
     passphrase: Option<Prompt>,
     settings: settings_ui::Draft,
     sync: sync_ui::Draft,
+    catalog: catalog_ui::Draft,
     /// What is about to be removed, until it is confirmed.
     removing: Option<Removal>,
     /// The version that is about to be brought back, until it is confirmed.
@@ -396,6 +398,9 @@ impl Window {
         if screen == Screen::Sync && matches!(self.state.opening, Opening::Done) {
             let command = Command::Sync(SyncCommand::Conflicts);
             self.send(Purpose::Refresh, "", command);
+        }
+        if screen == Screen::Models && matches!(self.state.opening, Opening::Done) {
+            self.send(Purpose::Refresh, "", Command::Catalog);
         }
         self.view.focus = match screen {
             Screen::Chat => Some(Field::Question),

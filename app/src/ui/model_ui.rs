@@ -4,6 +4,7 @@
 
 use eframe::egui::{self, RichText};
 
+use super::catalog_ui::catalog_ui;
 use super::chat_ui::column;
 use super::{Pick, Removal, Window, fields, theme, typed_path};
 use crate::message::{Command, Level, ModelSummary};
@@ -22,6 +23,9 @@ pub(super) fn model_ui(window: &mut Window, ui: &mut egui::Ui) {
                 ui.add_enabled_ui(matches!(window.state.opening, Opening::Done), |ui| {
                     import_ui(window, ui);
                 });
+                ui.add_space(theme::GAP * 1.5);
+                ui.label(RichText::new("Get a model").heading().strong());
+                catalog_ui(window, ui);
                 ui.add_space(theme::GAP * 1.5);
                 ui.label(RichText::new("This machine").heading().strong());
                 machine_ui(window, ui);

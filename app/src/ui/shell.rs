@@ -294,7 +294,7 @@ fn notices_ui(window: &mut Window, ui: &mut egui::Ui) {
 /// How much is done, in the unit of its stage.
 fn counted(step: &Progress) -> String {
     match step.stage {
-        Stage::Model => format!("{} of {}", size(step.done), size(step.total)),
+        Stage::Model | Stage::Download => format!("{} of {}", size(step.done), size(step.total)),
         _ => format!("{} of {}", step.done, step.total),
     }
 }

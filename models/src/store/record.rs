@@ -109,6 +109,7 @@ impl ModelRecord {
             size_bytes: self.file.size_bytes,
             sha256: self.file.sha256,
             source_sha256: self.source.weights_sha256,
+            source_url: self.source.url,
             name: self.name,
             architecture: self.architecture,
             quantisation: self.quantisation,

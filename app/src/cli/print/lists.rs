@@ -5,13 +5,10 @@
 use super::{Printer, clean, indent, write_json};
 use crate::config::DataDirs;
 use crate::message::{
-    DocumentSummary, FileOutcome, Finding, Level, ModelSummary, SettingsReport, StatusReport,
-    ThreadReport, ThreadSummary, WorkspaceSummary,
+    CatalogReport, CatalogSummary, DocumentSummary, FileOutcome, Finding, Level, ModelSummary,
+    SettingsReport, StatusReport, ThreadReport, ThreadSummary, WorkspaceSummary,
 };
 use crate::units::{size, time};
-
-/// Window for which the catalogue states the memory needed: Satchel's default.
-const CATALOG_CONTEXT_TOKENS: u32 = 4096;
 
 impl Printer {
     pub(super) fn documents(&self, documents: &[DocumentSummary]) {
@@ -210,32 +207,58 @@ impl Printer {
         }
     }
 
-    /// Models worth having.
-    pub(crate) fn catalog(&self) {
-        let entries = satchel_models::catalog::catalog();
+    /// Models worth having, those that contain `filter` in any of their words.
+    pub(crate) fn catalog(&self, report: &CatalogReport, filter: Option<&str>) {
+        let filter = filter.unwrap_or_default().to_lowercase();
+        let is_wanted = |model: &&CatalogSummary| {
+            let CatalogSummary {
+                id,
+                name,
+                publisher,
+                kind,
+                license,
+                ..
+            } = model;
+            [id, name, publisher, kind, license]
+                .iter()
+                .any(|word| word.to_lowercase().contains(&filter))
+        };
+        let models: Vec<&CatalogSummary> = report.models.iter().filter(is_wanted).collect();
         if self.json {
-            let rows = entries.iter().map(|entry| {
-                serde_json::json!({
-                    "id": entry.id, "name": entry.name, "publisher": entry.publisher, "kind": entry.kind,
-                    "quantisation": entry.quantisation, "size_bytes": entry.size_bytes, "size_is_exact": entry.size_is_exact,
-                    "context_len_tokens": entry.context_len_tokens, "memory_bytes": entry.memory_bytes(CATALOG_CONTEXT_TOKENS),
-                    "license": entry.license, "sha256": entry.sha256, "note": entry.note,
-                })
-            });
-            write_json(&rows.collect::<Vec<_>>());
+            let others = &report.others;
+            write_json(&serde_json::json!({
+                "models": models, "others": others, "memory_bytes": report.memory_bytes,
+            }));
             return;
         }
-        for entry in entries {
+        for model in &models {
             self.line(&format!(
-                "{:<34} {:<9} {:<7} {:>9}  needs {:>9}  {}",
-                entry.id,
-                entry.kind.to_string(),
-                entry.quantisation,
-                size(entry.size_bytes),
-                size(entry.memory_bytes(CATALOG_CONTEXT_TOKENS)),
-                entry.license,
+                "{:<34} {:<9} {:<7} {:>9}  needs {:>8}  {:<11} {}",
+                model.id,
+                model.kind,
+                model.quantisation,
+                size(model.size_bytes),
+                size(model.memory_bytes),
+                model.license,
+                model
+                    .progress()
+                    .unwrap_or_else(|| model.fit_words().to_owned()),
             ));
         }
-        self.message("Satchel does not download models yet: fetch a GGUF with your browser and `satchel models import` it.");
+        for other in &report.others {
+            self.line(&format!(
+                "{} of {} downloaded: {}",
+                size(other.done_bytes),
+                size(other.total_bytes),
+                other.url
+            ));
+        }
+        if models.is_empty() {
+            self.message("No model of the catalogue contains that.");
+        }
+        self.message(&format!(
+            "This machine has {} of memory. `satchel models download ID` fetches one, with a window of 4,096 tokens in mind.",
+            size(report.memory_bytes)
+        ));
     }
 }

@@ -1,0 +1,373 @@
+//! Models from the network: what there is, fetching one, and throwing a begun download away.
+//!
+//! Nothing is fetched unless somebody asked for exactly that file. Start at [`catalog`] and [`download`].
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use satchel_models::catalog::{self, CatalogEntry};
+use satchel_models::fetch::{self, FetchError, Options, Progress, Source, Unfinished};
+
+use super::failure;
+use super::jobs::{Emitter, Meter};
+use super::model_host::ModelHost;
+use crate::config::Settings;
+use crate::message::{
+    CatalogReport, CatalogSummary, Failure, FailureKind, Fit, Stage, UnfinishedDownload,
+};
+use crate::units::size;
+
+/// Where the files of the catalogue lie, unless the settings name a mirror.
+const HUB: &str = "https://huggingface.co";
+/// Window for which memory is told: the default of the settings.
+const WINDOW_TOKENS: u32 = 4096;
+/// The part of the memory that a model may take before little else can run: the system and a browser want the rest.
+const COMFORTABLE: f64 = 0.6;
+/// The part at which the machine begins to swap.
+const POSSIBLE: f64 = 0.9;
+
+/// What somebody wants to have.
+struct Wanted {
+    name: String,
+    source: Source,
+    entry: Option<&'static CatalogEntry>,
+}
+
+/// The catalogue as it stands on this machine.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn catalog(host: &Arc<ModelHost>) -> Result<CatalogReport, Failure> {
+    let (store, settings) = (host.store().clone(), host.settings());
+    off_thread(move || {
+        let installed = store.list().map_err(failure::of_model_store)?;
+        // Names in files differ from those of the catalogue, and few hashes are known beforehand.
+        let is_installed = |entry: &CatalogEntry, source: Option<&String>| {
+            installed.iter().any(|model| {
+                let is_known = entry.sha256.as_ref() == Some(&model.sha256);
+                let is_from_there = source.is_some() && model.source_url.as_ref() == source;
+                is_known || is_from_there || model.id == entry.id
+            })
+        };
+        let mut unfinished = unfinished(store.dir())?;
+        let memory_bytes = memory_bytes();
+        let models = catalog::catalog().iter().map(|entry| {
+            let source = address(entry, &settings);
+            let begun = unfinished
+                .iter()
+                .position(|download| source.as_ref() == Some(&download.url));
+            let begun = begun.map(|at| unfinished.remove(at));
+            let installed = is_installed(entry, source.as_ref());
+            summary(entry, source, begun, installed, memory_bytes)
+        });
+        Ok(CatalogReport {
+            models: models.collect(),
+            others: unfinished.into_iter().map(other).collect(),
+            memory_bytes,
+        })
+    })
+    .await
+}
+
+/// Fetches and installs a model: an id of the catalogue, `owner/repository/file.gguf` on Hugging Face, or an address.
+///
+/// # Errors
+/// When nothing is to be fetched, its licence was not accepted, or the network, the host or the disk refuses. What has
+/// come stays, and the same command goes on.
+pub async fn download(
+    host: &Arc<ModelHost>,
+    model: &str,
+    accepts_licence: bool,
+    emitter: &Emitter,
+) -> Result<String, Failure> {
+    let settings = host.settings();
+    if settings.offline {
+        return Err(Failure::new(
+            FailureKind::Offline,
+            "connections are forbidden by the settings or by --offline",
+        )
+        .with_hint("`satchel settings offline false` allows them."));
+    }
+    let wanted = wanted(model, &settings)?;
+    check_licence(&wanted, accepts_licence)?;
+    if let Some(entry) = wanted.entry {
+        warn_of_memory(entry, emitter).await;
+    }
+    let options = Options {
+        limit_bytes_per_s: settings.download_kib_per_s.map(|kib| kib << 10),
+        proxy: settings.proxy.clone(),
+        ..Options::default()
+    };
+    let store = host.store().clone();
+    let teller = Teller::new(emitter);
+    let tell = |progress: Progress| teller.tell(progress);
+    let fetching = fetch::fetch(store.dir(), &wanted.source, &options, &tell);
+    let fetched = tokio::select! {
+        fetched = fetching => fetched.map_err(of_fetch)?,
+        () = emitter.cancelled() => {
+            return Err(Failure::new(
+                FailureKind::Cancelled,
+                "Paused. What has come is kept; the same download goes on from there.",
+            ));
+        }
+    };
+    let hosts = fetched.hosts.join(", ");
+    let model = off_thread(move || {
+        store.adopt(fetched).map_err(|error| {
+            Failure::general(format!(
+                "what was downloaded cannot be used: {}",
+                failure::words(&error)
+            ))
+        })
+    })
+    .await?;
+    Ok(format!(
+        "Installed {} ({}, {}) from {hosts}.",
+        model.id,
+        model.quantisation,
+        size(model.size_bytes)
+    ))
+}
+
+/// Throws away what has come of a model.
+///
+/// # Errors
+/// When nothing has, it is being fetched, or the disk refuses.
+pub async fn discard(host: &Arc<ModelHost>, model: &str) -> Result<String, Failure> {
+    let wanted = wanted(model, &host.settings())?;
+    let store = host.store().clone();
+    let (url, name) = (wanted.source.url, wanted.name);
+    off_thread(move || match fetch::discard(store.dir(), &url) {
+        Ok(true) => Ok(format!("Threw away what had come of {name}.")),
+        Ok(false) => Err(Failure::new(
+            FailureKind::NotFound,
+            format!("nothing of {name} has been downloaded"),
+        )),
+        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Err(Failure::new(
+            FailureKind::Locked,
+            format!("{name} is being downloaded"),
+        )
+        .with_hint("Stop that first.")),
+        Err(error) => Err(Failure::general(format!("cannot throw it away: {error}"))),
+    })
+    .await
+}
+
+fn wanted(model: &str, settings: &Settings) -> Result<Wanted, Failure> {
+    let model = model.trim();
+    if let Some(entry) = catalog::find(model) {
+        let url = address(entry, settings).ok_or_else(|| {
+            Failure::new(
+                FailureKind::Usage,
+                format!("{} comes with Satchel and is not downloaded", entry.name),
+            )
+            .with_hint("`make run` installs the starter models.")
+        })?;
+        return Ok(Wanted {
+            name: entry.name.clone(),
+            source: Source {
+                url,
+                size_bytes: entry.size_is_exact.then_some(entry.size_bytes),
+                sha256: entry.sha256.clone(),
+            },
+            entry: Some(entry),
+        });
+    }
+    let url = if model.starts_with("https://") || model.starts_with("http://") {
+        // The address of the page about a file, as a browser shows it.
+        model.replacen("/blob/", "/resolve/", 1)
+    } else {
+        let path = model.strip_prefix("hf:").unwrap_or(model);
+        let mut parts = path.splitn(3, '/').filter(|part| !part.is_empty());
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(owner), Some(repository), Some(file)) if file.ends_with(".gguf") => {
+                hub_address(settings, &format!("{owner}/{repository}"), file)
+            }
+            _ => {
+                return Err(Failure::new(
+                    FailureKind::NotFound,
+                    format!("{model} is neither in the catalogue nor the address of a GGUF file"),
+                )
+                .with_hint("`satchel models catalog` lists ids; OWNER/REPOSITORY/FILE.gguf names a file on Hugging Face."));
+            }
+        }
+    };
+    Ok(Wanted {
+        name: url.clone(),
+        source: Source {
+            url,
+            size_bytes: None,
+            sha256: None,
+        },
+        entry: None,
+    })
+}
+
+fn address(entry: &CatalogEntry, settings: &Settings) -> Option<String> {
+    let hub = entry.hub.as_ref()?;
+    Some(hub_address(settings, &hub.repository, &hub.file))
+}
+
+fn hub_address(settings: &Settings, repository: &str, file: &str) -> String {
+    let base = settings.model_mirror.as_deref().unwrap_or(HUB);
+    let base = base.trim_end_matches('/');
+    format!("{base}/{repository}/resolve/main/{file}")
+}
+
+/// A licence that asks something of the user is accepted by the user.
+fn check_licence(wanted: &Wanted, accepts: bool) -> Result<(), Failure> {
+    let Some(entry) = wanted.entry else {
+        return Ok(());
+    };
+    let is_free = ["Apache-2.0", "MIT"].contains(&entry.license.as_str());
+    if is_free || accepts {
+        return Ok(());
+    }
+    let page = entry.hub.as_ref().map_or_else(String::new, |hub| {
+        format!(" Its text: {HUB}/{}", hub.repository)
+    });
+    Err(Failure::new(
+        FailureKind::Usage,
+        format!(
+            "{} is under the licence “{}”, which asks something of its users.{page}",
+            entry.name, entry.license
+        ),
+    )
+    .with_hint("Read it, and add --accept-licence if you agree."))
+}
+
+async fn warn_of_memory(entry: &CatalogEntry, emitter: &Emitter) {
+    let total = memory_bytes();
+    if fit(entry, total) != Fit::Fits {
+        let needed = size(entry.memory_bytes(WINDOW_TOKENS));
+        let words = format!(
+            "{} needs about {needed} of memory; this machine has {}.",
+            entry.name,
+            size(total)
+        );
+        emitter.notice(words).await;
+    }
+}
+
+/// Memory of this machine; 0 where the system does not say.
+fn memory_bytes() -> u64 {
+    sysinfo::System::new().map_or(0, |mut system| {
+        system.refresh_memory();
+        system.total_memory()
+    })
+}
+
+fn fit(entry: &CatalogEntry, memory_bytes: u64) -> Fit {
+    if memory_bytes == 0 {
+        return Fit::Fits;
+    }
+    let share = entry.memory_bytes(WINDOW_TOKENS) as f64 / memory_bytes as f64;
+    if share <= COMFORTABLE {
+        Fit::Fits
+    } else if share <= POSSIBLE {
+        Fit::Tight
+    } else {
+        Fit::TooLarge
+    }
+}
+
+fn summary(
+    entry: &CatalogEntry,
+    source: Option<String>,
+    begun: Option<Unfinished>,
+    installed: bool,
+    memory_bytes: u64,
+) -> CatalogSummary {
+    CatalogSummary {
+        id: entry.id.clone(),
+        name: entry.name.clone(),
+        publisher: entry.publisher.clone(),
+        kind: entry.kind.to_string(),
+        quantisation: entry.quantisation.clone(),
+        // What the host says is true.
+        size_bytes: begun
+            .as_ref()
+            .map_or(entry.size_bytes, |begun| begun.total_bytes),
+        size_is_exact: entry.size_is_exact || begun.is_some(),
+        context_len_tokens: entry.context_len_tokens,
+        memory_bytes: entry.memory_bytes(WINDOW_TOKENS),
+        license: entry.license.clone(),
+        sha256: entry.sha256.clone(),
+        note: entry.note.clone(),
+        installed,
+        source,
+        fetched_bytes: begun.map(|begun| begun.done_bytes),
+        fit: fit(entry, memory_bytes),
+    }
+}
+
+fn other(download: Unfinished) -> UnfinishedDownload {
+    UnfinishedDownload {
+        url: download.url,
+        done_bytes: download.done_bytes,
+        total_bytes: download.total_bytes,
+    }
+}
+
+fn unfinished(store: &Path) -> Result<Vec<Unfinished>, Failure> {
+    fetch::unfinished(store)
+        .map_err(|error| Failure::general(format!("cannot read the models folder: {error}")))
+}
+
+fn of_fetch(error: FetchError) -> Failure {
+    let kind = match &error {
+        FetchError::NoSpace { .. } => FailureKind::NoSpace,
+        FetchError::Unreachable { .. } => FailureKind::Offline,
+        FetchError::NotThere { .. } => FailureKind::NotFound,
+        FetchError::Busy => FailureKind::Locked,
+        FetchError::Address { .. } | FetchError::Proxy { .. } => FailureKind::Usage,
+        _ => FailureKind::General,
+    };
+    Failure::new(kind, failure::words(&error))
+}
+
+/// Tells how far a download is, and once why nothing comes.
+struct Teller<'a> {
+    emitter: &'a Emitter,
+    inside: Mutex<(Option<Meter>, Option<String>)>,
+}
+
+impl<'a> Teller<'a> {
+    fn new(emitter: &'a Emitter) -> Self {
+        Self {
+            emitter,
+            inside: Mutex::default(),
+        }
+    }
+
+    fn tell(&self, progress: Progress) {
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let (meter, waits) = &mut *inside;
+        let Progress {
+            done_bytes,
+            total_bytes,
+            waits_because,
+        } = progress;
+        if waits_because.is_some() && *waits != waits_because {
+            let reason = waits_because.clone().unwrap_or_default();
+            self.emitter.hint(format!(
+                "Nothing comes at the moment ({reason}); trying again."
+            ));
+        }
+        *waits = waits_because;
+        meter
+            .get_or_insert_with(|| {
+                Meter::resumed(self.emitter, Stage::Download, done_bytes, total_bytes)
+            })
+            .at(done_bytes, total_bytes);
+    }
+}
+
+/// Does work that waits for the disk.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panic| Err(failure::of_panic(panic)))
+}

@@ -1,0 +1,151 @@
+//! Models from the network, fetched by the real program from a host on this machine.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use satchel_tests::file_host::FileHost;
+use satchel_tests::{Laptop, models_dir};
+
+/// The starter chat model: some 94 MiB.
+fn model_file() -> PathBuf {
+    let entries = std::fs::read_dir(models_dir()).expect("`make test` installs models");
+    let files = entries
+        .flatten()
+        .map(|entry| entry.path().join("model.gguf"));
+    let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
+    let mut files = files;
+    let chat = files.find(|path| size(path) == 98_362_432);
+    chat.expect("the starter chat model is installed")
+}
+
+/// Killed again and again, the same command goes on; nothing of it comes much more than once.
+#[test]
+fn a_download_that_is_killed_goes_on_where_it_was() {
+    let (laptop, model) = (Laptop::new(), model_file());
+    let size = std::fs::metadata(&model).unwrap().len();
+    let host = FileHost::start(&model, Duration::from_millis(60));
+    let url = format!("{}/owner/repository/resolve/main/model.gguf", host.base());
+    let mut kills = 0;
+    for wait_ms in [900, 1700, 2300] {
+        let mut program = laptop
+            .command(["models", "download", &url])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        kills += u32::from(program.try_wait().unwrap().is_none());
+        program.kill().unwrap();
+        program.wait().unwrap();
+    }
+    assert_eq!(kills, 3, "it was still on its way each time");
+    let listed = laptop
+        .run(["models", "catalog", "--json"])
+        .expect_success()
+        .json();
+    let come = listed["others"][0]["done_bytes"].as_u64().unwrap();
+    assert_eq!(listed["others"][0]["url"], url.as_str());
+    assert!(
+        come > 10 << 20 && come < size,
+        "{come} of {size} bytes have come"
+    );
+    let said = laptop.run(["models", "download", &url]).expect_success();
+    assert!(said.stderr.contains("Installed"), "{said:?}");
+    // What came in the last second before a kill may come again: it is noted each second.
+    let again = host.served_bytes() - size;
+    assert!(again < 3 * (24 << 20), "{again} bytes came twice");
+    let models = laptop
+        .run(["models", "list", "--json"])
+        .expect_success()
+        .json();
+    assert_eq!(models.as_array().unwrap().len(), 1);
+    let listed = laptop
+        .run(["models", "catalog", "--json"])
+        .expect_success()
+        .json();
+    assert_eq!(listed["others"].as_array().unwrap().len(), 0);
+    // The file is known by its hash, wherever it came from.
+    let known = listed["models"].as_array().unwrap().iter();
+    let mut known = known.filter(|model| model["installed"] == true);
+    assert_eq!(known.next().unwrap()["id"], "smollm2-135m-instruct-q4_1");
+}
+
+#[test]
+fn what_cannot_be_downloaded_is_said_with_what_to_do() {
+    let laptop = Laptop::new();
+    for (args, code, words) in [
+        (
+            &["models", "download", "no-such-model"][..],
+            3,
+            "satchel models catalog",
+        ),
+        (
+            &["models", "download", "https://"][..],
+            2,
+            "no address of a file",
+        ),
+        (
+            &["--offline", "models", "download", "a/b/c.gguf"][..],
+            4,
+            "satchel settings offline false",
+        ),
+        (
+            &["models", "download", "smollm2-135m-instruct-q4_1"][..],
+            2,
+            "comes with Satchel",
+        ),
+        (
+            &["models", "download", "gemma-3-1b-it-q4_k_m"][..],
+            2,
+            "--accept-licence",
+        ),
+        (&["models", "discard", "a/b/c.gguf"][..], 3, "nothing of"),
+    ] {
+        let said = laptop.run(args);
+        assert_eq!(said.code, Some(code), "{args:?}: {said:?}");
+        assert!(said.stderr.contains(words), "{args:?}: {said:?}");
+    }
+}
+
+/// A mirror and a limit are settings; Ctrl-C pauses, and what has come can be thrown away.
+#[test]
+fn a_catalogue_model_comes_from_a_mirror_and_can_be_paused_and_discarded() {
+    let laptop = Laptop::new();
+    let host = FileHost::start(&model_file(), Duration::ZERO);
+    let mirror = format!("\"{}\"", host.base());
+    laptop
+        .run(["settings", "model_mirror", &mirror])
+        .expect_success();
+    laptop
+        .run(["settings", "download_kib_per_s", "8192"])
+        .expect_success();
+    let id = "gpt-oss-20b-mxfp4";
+    let begun = Instant::now();
+    let program = laptop
+        .command(["models", "download", id])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(2500));
+    let pid = rustix::process::Pid::from_child(&program);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ended = program.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let come = |laptop: &Laptop| {
+        let listed = laptop
+            .run(["models", "catalog", id, "--json"])
+            .expect_success()
+            .json();
+        listed["models"][0]["fetched_bytes"].as_u64()
+    };
+    let fetched = come(&laptop).expect("something has come");
+    assert!(
+        (4 << 20..40 << 20).contains(&fetched),
+        "{fetched} bytes in 2.5 s at 8 MiB/s"
+    );
+    laptop.run(["models", "discard", id]).expect_success();
+    assert_eq!(come(&laptop), None);
+}
