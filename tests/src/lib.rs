@@ -69,6 +69,26 @@ pub fn models_dir() -> PathBuf {
     )
 }
 
+/// The file of the starter chat model, some 94 MiB.
+///
+/// # Panics
+/// When `make test` has not installed it.
+#[must_use]
+pub fn starter_chat_model() -> PathBuf {
+    let entry = satchel_models::catalog::find("smollm2-135m-instruct-q4_1").expect("a starter");
+    let entries = std::fs::read_dir(models_dir()).expect("`make test` installs models");
+    let mut files = entries
+        .flatten()
+        .map(|folder| folder.path().join("model.gguf"));
+    let is_it = |path: &PathBuf| {
+        path.metadata()
+            .is_ok_and(|file| file.len() == entry.size_bytes)
+    };
+    files
+        .find(is_it)
+        .expect("the starter chat model is installed")
+}
+
 /// The built program, in the build folder that this test runs from.
 ///
 /// # Panics

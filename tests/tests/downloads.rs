@@ -1,28 +1,15 @@
 //! Models from the network, fetched by the real program from a host on this machine.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use satchel_tests::file_host::FileHost;
-use satchel_tests::{Laptop, models_dir};
-
-/// The starter chat model: some 94 MiB.
-fn model_file() -> PathBuf {
-    let entries = std::fs::read_dir(models_dir()).expect("`make test` installs models");
-    let files = entries
-        .flatten()
-        .map(|entry| entry.path().join("model.gguf"));
-    let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
-    let mut files = files;
-    let chat = files.find(|path| size(path) == 98_362_432);
-    chat.expect("the starter chat model is installed")
-}
+use satchel_tests::{Laptop, starter_chat_model};
 
 /// Killed again and again, the same command goes on; nothing of it comes much more than once.
 #[test]
 fn a_download_that_is_killed_goes_on_where_it_was() {
-    let (laptop, model) = (Laptop::new(), model_file());
+    let (laptop, model) = (Laptop::new(), starter_chat_model());
     let size = std::fs::metadata(&model).unwrap().len();
     let host = FileHost::start(&model, Duration::from_millis(60));
     let url = format!("{}/owner/repository/resolve/main/model.gguf", host.base());
@@ -112,7 +99,7 @@ fn what_cannot_be_downloaded_is_said_with_what_to_do() {
 #[test]
 fn a_catalogue_model_comes_from_a_mirror_and_can_be_paused_and_discarded() {
     let laptop = Laptop::new();
-    let host = FileHost::start(&model_file(), Duration::ZERO);
+    let host = FileHost::start(&starter_chat_model(), Duration::ZERO);
     let mirror = format!("\"{}\"", host.base());
     laptop
         .run(["settings", "model_mirror", &mirror])

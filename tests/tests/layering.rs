@@ -32,7 +32,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
 const ARROWS_OF_TESTS: [(&str, &str); 1] = [("satchel-sync", "satchel-edge-node")];
 
 /// Third-party crates by the beginning of their name, and who alone may name them in a manifest.
-const OWNERS: [(&str, &[&str]); 13] = [
+const OWNERS: [(&str, &[&str]); 14] = [
     ("llama-cpp-", &["satchel-inference"]),
     ("lance", &["satchel-vector"]),
     ("arrow", &["satchel-vector"]),
@@ -47,6 +47,7 @@ const OWNERS: [(&str, &[&str]); 13] = [
     ("redb", &["satchel-edge-node", "satchel-sync"]),
     ("eframe", &["satchel-app", "satchel-tests"]),
     ("egui", &["satchel-app", "satchel-tests"]),
+    ("reqwest", &["satchel-models"]),
     ("pdf_oxide", &["satchel-app"]),
     ("undoc", &["satchel-app"]),
 ];
@@ -183,6 +184,18 @@ fn sync_uses_the_network_inside_net_alone() {
         &files,
         &["tokio", "quinn"],
         "in sync only `sync/src/net` knows tokio and quinn; the rest is blocking or pure",
+    );
+}
+
+#[test]
+fn models_use_the_network_inside_fetch_alone() {
+    let files = product_files(|path| {
+        path.starts_with("models/src/") && !path.starts_with("models/src/fetch")
+    });
+    assert_no_word(
+        &files,
+        &["tokio", "reqwest"],
+        "in models only `models/src/fetch` knows tokio and reqwest; the rest is blocking or pure",
     );
 }
 

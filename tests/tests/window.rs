@@ -4,13 +4,16 @@
 //! Journeys first; one image per screen besides, drawn by a software Vulkan device. After a change that is meant,
 //! `UPDATE_SNAPSHOTS=1 make test` draws the images anew: look at them before they are committed.
 
+use std::time::Duration;
+
 use eframe::egui;
 use egui_kittest::kittest::Queryable;
 use satchel_app::message::Command;
-use satchel_tests::Laptop;
+use satchel_tests::file_host::FileHost;
 use satchel_tests::in_process::import_of;
 use satchel_tests::pairing::{code, wait_both};
 use satchel_tests::window::{EdgeNode, OpenWindow};
+use satchel_tests::{Laptop, starter_chat_model};
 
 #[test]
 fn a_folder_is_imported_asked_and_the_cited_place_opened() {
@@ -387,6 +390,42 @@ fn what_another_program_changes_is_shown_at_once() {
 }
 
 #[test]
+fn a_model_is_found_in_the_catalogue_downloaded_and_used() {
+    let host = FileHost::start(&starter_chat_model(), Duration::ZERO);
+    let mut window = OpenWindow::new([1180.0, 780.0], false, Laptop::new());
+    let mirror = ("model_mirror".to_owned(), format!("\"{}\"", host.base()));
+    window.beside(Command::ChangeSettings {
+        changes: vec![mirror],
+    });
+    window.click("Models & devices");
+    window.wait_idle();
+    assert!(window.shows("No model is installed"));
+
+    // A licence that asks something is shown before anything is fetched.
+    window.type_into("Filter models", "gemma 3 1b");
+    window.click("Download Gemma 3 1B");
+    assert!(window.shows("licence “Gemma”"), "{}", window.words());
+    window.click("Not now");
+    assert!(!window.shows("licence “Gemma”"));
+    assert_eq!(host.served_bytes(), 0);
+
+    window.click("Filter models");
+    for _ in 0.."gemma 3 1b".len() {
+        window.harness.key_press(egui::Key::Backspace);
+    }
+    window.type_into("Filter models", "360m");
+    assert!(!window.shows("Gemma 3 1B"));
+    window.click("Download SmolLM2 360M Instruct");
+    window.wait("the model to be installed", |window| {
+        window.shows("Installed") && window.shows("in use")
+    });
+    assert!(
+        !window.shows("Download SmolLM2 360M Instruct"),
+        "it is here"
+    );
+}
+
+#[test]
 fn a_document_is_removed_only_after_a_question() {
     let mut window = OpenWindow::with_models([1180.0, 780.0]);
     window.import_sample();
@@ -437,6 +476,7 @@ fn every_screen_looks_as_it_should() {
     window.click("Close");
     window.click("Models & devices");
     mask(&mut window, "Window: drawn by");
+    mask(&mut window, "This machine has");
     window.harness.snapshot("models");
     window.click("Laptops & sync");
     window.harness.snapshot("laptops_alone");

@@ -38,7 +38,7 @@ fn models_ui(window: &mut Window, ui: &mut egui::Ui) {
     if window.state.models.is_empty() {
         ui.label("No model is installed. Words can be searched without one; meaning needs an embedder, answers need a chat model.");
         ui.label(theme::small(
-            "`make run` installs two small ones; any GGUF chat model can be imported below.",
+            "One can be downloaded below, and any GGUF file can be imported. `make run` installs two small ones.",
         ));
     }
     let mut used = None;
