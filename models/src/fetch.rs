@@ -84,6 +84,23 @@ pub struct Progress {
     pub waits_because: Option<String>,
 }
 
+/// Who wants to know how a download goes. A function of [`Progress`] is one.
+pub trait Observer: Send + Sync {
+    /// More has come, or nothing comes for a reason.
+    fn progress(&self, progress: Progress);
+
+    /// A host is about to be asked, for the first time in this download.
+    fn contacted(&self, host: &str) {
+        let _ = host;
+    }
+}
+
+impl<F: Fn(Progress) + Send + Sync> Observer for F {
+    fn progress(&self, progress: Progress) {
+        self(progress);
+    }
+}
+
 /// A file that has come and is what it should be. Dropped, it stays on the disk and the next [`fetch`] finds it.
 #[derive(Debug)]
 pub struct Fetched {
@@ -147,7 +164,7 @@ pub fn discard(store: &Path, url: &str) -> std::io::Result<bool> {
 
 /// Fetches a file into the folder of a store, or goes on with it. Dropping the future pauses it.
 ///
-/// `progress` is called for each MiB, and when nothing comes.
+/// `observer` hears of each MiB, of what nothing comes for, and of each host before it is asked.
 ///
 /// # Errors
 /// [`FetchError`]. What has come stays for the next time, unless its content is wrong.
@@ -155,7 +172,7 @@ pub async fn fetch(
     store: &Path,
     source: &Source,
     options: &Options,
-    progress: &(dyn Fn(Progress) + Send + Sync),
+    observer: &dyn Observer,
 ) -> Result<Fetched, FetchError> {
     let url = Url::parse(&source.url).ok();
     let url = url.filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host());
@@ -163,13 +180,16 @@ pub async fn fetch(
         url: source.url.clone(),
     })?;
     let host = host_of(&url);
-    let (http, limit) = (Http::new(options)?, Limit::new(options.limit_bytes_per_s));
+    let (http, limit) = (
+        Http::new(options, observer)?,
+        Limit::new(options.limit_bytes_per_s),
+    );
     let mut idle_rounds = 0;
     loop {
-        let found = find(&http, &url, source, store, options, progress).await?;
+        let found = find(&http, &url, source, store, options, observer).await?;
         let part = open(store, source, &found).await?;
         let before = part.done().len();
-        let transfer = Transfer::new(&http, &found, options, &limit, progress, part);
+        let transfer = Transfer::new(&http, &found, options, &limit, observer, part);
         let ended = transfer.run().await;
         let part = transfer.into_part();
         match ended {
@@ -219,12 +239,12 @@ pub async fn fetch(
 
 /// Asks for the file until the host answers.
 async fn find(
-    http: &Http,
+    http: &Http<'_>,
     url: &Url,
     source: &Source,
     store: &Path,
     options: &Options,
-    progress: &(dyn Fn(Progress) + Send + Sync),
+    observer: &dyn Observer,
 ) -> Result<Found, FetchError> {
     let begun = Instant::now();
     loop {
@@ -246,7 +266,7 @@ async fn find(
                 kept_bytes: done_bytes,
             });
         }
-        progress(Progress {
+        observer.progress(Progress {
             done_bytes,
             total_bytes: known.map_or(source.size_bytes.unwrap_or(0), |known| known.size_bytes),
             waits_because: Some(reason),

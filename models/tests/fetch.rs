@@ -57,7 +57,7 @@ fn source(host: &Host) -> Source {
 }
 
 async fn fetch_into(store: &TempDir, source: &Source) -> Result<Fetched, FetchError> {
-    fetch(store.path(), source, &options(), &|_| {}).await
+    fetch(store.path(), source, &options(), &|_: Progress| {}).await
 }
 
 fn check(fetched: &Fetched, body: &[u8]) {
@@ -100,7 +100,7 @@ async fn a_model_that_has_come_is_installed_and_nothing_else_is_left() {
     let host = Host::new(body.clone()).await;
     let folder = tempfile::tempdir().unwrap();
     let store = ModelStore::open(folder.path()).unwrap();
-    let fetched = fetch(store.dir(), &source(&host), &options(), &|_| {})
+    let fetched = fetch(store.dir(), &source(&host), &options(), &|_: Progress| {})
         .await
         .unwrap();
     let model = store.adopt(fetched).unwrap();
@@ -111,7 +111,7 @@ async fn a_model_that_has_come_is_installed_and_nothing_else_is_left() {
     store.verify(&model).unwrap();
     assert_eq!(unfinished(store.dir()).unwrap(), []);
     // Once more: it is there already.
-    let again = fetch(store.dir(), &source(&host), &options(), &|_| {})
+    let again = fetch(store.dir(), &source(&host), &options(), &|_: Progress| {})
         .await
         .unwrap();
     assert_eq!(store.adopt(again).unwrap().id, model.id);
@@ -119,7 +119,7 @@ async fn a_model_that_has_come_is_installed_and_nothing_else_is_left() {
     // What is no model is not kept.
     host.change(|file| file.body = Arc::new(b"<html>sign in</html>".to_vec()));
     host.change(|file| file.etag = Some("\"two\"".to_owned()));
-    let page = fetch(store.dir(), &source(&host), &options(), &|_| {})
+    let page = fetch(store.dir(), &source(&host), &options(), &|_: Progress| {})
         .await
         .unwrap();
     assert!(store.adopt(page).is_err());
@@ -168,7 +168,7 @@ async fn what_was_paused_goes_on() {
         ..options()
     };
     let one = source(&host);
-    let first = fetch(store.path(), &one, &slow, &|_| {});
+    let first = fetch(store.path(), &one, &slow, &|_: Progress| {});
     assert!(
         tokio::time::timeout(Duration::from_millis(1700), first)
             .await
@@ -223,7 +223,7 @@ async fn a_file_that_changes_is_begun_anew() {
         ..options()
     };
     let one = source(&host);
-    let first = fetch(store.path(), &one, &slow, &|_| {});
+    let first = fetch(store.path(), &one, &slow, &|_: Progress| {});
     assert!(
         tokio::time::timeout(Duration::from_millis(1500), first)
             .await
@@ -247,7 +247,7 @@ async fn parts_of_an_unknown_version_are_not_put_together() {
         ..options()
     };
     let one = source(&host);
-    let first = fetch(store.path(), &one, &slow, &|_| {});
+    let first = fetch(store.path(), &one, &slow, &|_: Progress| {});
     assert!(
         tokio::time::timeout(Duration::from_millis(1500), first)
             .await
@@ -351,7 +351,7 @@ async fn an_address_that_expires_is_asked_for_again() {
         connections: 1,
         ..options()
     };
-    let fetched = fetch(store.path(), &source(&host), &one_line, &|_| {})
+    let fetched = fetch(store.path(), &source(&host), &one_line, &|_: Progress| {})
         .await
         .unwrap();
     check(&fetched, &body);
@@ -468,7 +468,7 @@ async fn who_does_not_answer_is_waited_for_and_then_named() {
         patience: Duration::ZERO,
         ..options()
     };
-    let error = fetch(store.path(), &nobody, &short, &|_| {})
+    let error = fetch(store.path(), &nobody, &short, &|_: Progress| {})
         .await
         .unwrap_err();
     assert!(
@@ -523,7 +523,7 @@ async fn one_program_fetches_a_file_at_a_time() {
         ..options()
     };
     let one = source(&host);
-    let first = fetch(store.path(), &one, &slow, &|_| {});
+    let first = fetch(store.path(), &one, &slow, &|_: Progress| {});
     let second = async {
         tokio::time::sleep(Duration::from_millis(700)).await;
         let busy = fetch_into(&store, &one).await.unwrap_err();
@@ -559,7 +559,9 @@ async fn a_proxy_is_used_and_a_bad_one_named() {
         sha256: None,
     };
     check(
-        &fetch(store.path(), &far, &through, &|_| {}).await.unwrap(),
+        &fetch(store.path(), &far, &through, &|_: Progress| {})
+            .await
+            .unwrap(),
         &body,
     );
     assert_eq!(host.requests()[0].target, far.url);
@@ -567,7 +569,9 @@ async fn a_proxy_is_used_and_a_bad_one_named() {
         proxy: Some("not a proxy".to_owned()),
         ..options()
     };
-    let error = fetch(store.path(), &far, &bad, &|_| {}).await.unwrap_err();
+    let error = fetch(store.path(), &far, &bad, &|_: Progress| {})
+        .await
+        .unwrap_err();
     assert!(matches!(error, FetchError::Proxy { .. }), "{error}");
 }
 
@@ -587,7 +591,7 @@ async fn a_damaged_state_is_begun_anew() {
         entries.next().unwrap().unwrap().path()
     };
     for damage in ["", "{}", "nonsense"] {
-        let first = fetch(store.path(), &one, &slow, &|_| {});
+        let first = fetch(store.path(), &one, &slow, &|_: Progress| {});
         assert!(
             tokio::time::timeout(Duration::from_millis(1300), first)
                 .await
@@ -597,7 +601,7 @@ async fn a_damaged_state_is_begun_anew() {
         assert_eq!(unfinished(store.path()).unwrap(), []);
     }
     // The part is shorter than the state says.
-    let first = fetch(store.path(), &one, &slow, &|_| {});
+    let first = fetch(store.path(), &one, &slow, &|_: Progress| {});
     assert!(
         tokio::time::timeout(Duration::from_millis(1300), first)
             .await

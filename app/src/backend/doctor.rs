@@ -11,6 +11,7 @@ use satchel_sync::keys::{KeyStatus, KeyStore};
 
 use super::{Shared, indexing, model_host};
 use crate::message::{Finding, Level};
+use crate::units::time;
 
 /// Below this much free space an import is likely to fill the disk.
 const LOW_DISK_BYTES: u64 = 1 << 30;
@@ -43,14 +44,23 @@ pub async fn examine(shared: &Arc<Shared>) -> Vec<Finding> {
 }
 
 fn network(shared: &Shared) -> Finding {
-    let words = if shared.settings.current().offline {
+    let sync = if shared.settings.current().offline {
         "No connection is opened: `offline` is set."
     } else if shared.workspace.device().is_some() {
         "This workspace is shared: connections go to its edge nodes and nowhere else; `satchel sync ledger` lists them."
     } else {
         "This workspace is not shared: nothing is connected to."
     };
-    good("Network", words)
+    let hosts = shared.models.contacts().list().into_iter();
+    let hosts: Vec<String> = hosts
+        .map(|(host, at_ms)| format!("{host} ({})", time(at_ms)))
+        .collect();
+    let models = if hosts.is_empty() {
+        " No model was downloaded.".to_owned()
+    } else {
+        format!(" Models were asked for at {}.", hosts.join(", "))
+    };
+    good("Network", &(sync.to_owned() + &models))
 }
 
 fn workspace(shared: &Shared) -> Finding {

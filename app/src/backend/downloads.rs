@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use satchel_models::catalog::{self, CatalogEntry};
-use satchel_models::fetch::{self, FetchError, Options, Progress, Source, Unfinished};
+use satchel_models::fetch::{self, FetchError, Observer, Options, Progress, Source, Unfinished};
 
+use super::contacts::Contacts;
 use super::failure;
 use super::jobs::{Emitter, Meter};
 use super::model_host::ModelHost;
@@ -99,9 +100,8 @@ pub async fn download(
         ..Options::default()
     };
     let store = host.store().clone();
-    let teller = Teller::new(emitter);
-    let tell = |progress: Progress| teller.tell(progress);
-    let fetching = fetch::fetch(store.dir(), &wanted.source, &options, &tell);
+    let teller = Teller::new(emitter, host.contacts().clone());
+    let fetching = fetch::fetch(store.dir(), &wanted.source, &options, &teller);
     let fetched = tokio::select! {
         fetched = fetching => fetched.map_err(of_fetch)?,
         () = emitter.cancelled() => {
@@ -326,40 +326,56 @@ fn of_fetch(error: FetchError) -> Failure {
     Failure::new(kind, failure::words(&error))
 }
 
-/// Tells how far a download is, and once why nothing comes.
+/// Tells how far a download is, and once why nothing comes; notes which hosts are asked.
 struct Teller<'a> {
     emitter: &'a Emitter,
-    inside: Mutex<(Option<Meter>, Option<String>)>,
+    contacts: Contacts,
+    inside: Mutex<Told>,
+}
+
+/// What was told so far.
+#[derive(Default)]
+struct Told {
+    meter: Option<Meter>,
+    waits_because: Option<String>,
 }
 
 impl<'a> Teller<'a> {
-    fn new(emitter: &'a Emitter) -> Self {
+    fn new(emitter: &'a Emitter, contacts: Contacts) -> Self {
         Self {
             emitter,
+            contacts,
             inside: Mutex::default(),
         }
     }
+}
 
-    fn tell(&self, progress: Progress) {
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let (meter, waits) = &mut *inside;
+impl Observer for Teller<'_> {
+    fn progress(&self, progress: Progress) {
         let Progress {
             done_bytes,
             total_bytes,
             waits_because,
         } = progress;
-        if waits_because.is_some() && *waits != waits_because {
-            let reason = waits_because.clone().unwrap_or_default();
-            self.emitter.hint(format!(
-                "Nothing comes at the moment ({reason}); trying again."
-            ));
+        let mut told = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reason) = &waits_because
+            && told.waits_because != waits_because
+        {
+            let words = format!("Nothing comes at the moment ({reason}); trying again.");
+            self.emitter.hint(words);
         }
-        *waits = waits_because;
-        meter
+        told.waits_because = waits_because;
+        told.meter
             .get_or_insert_with(|| {
                 Meter::resumed(self.emitter, Stage::Download, done_bytes, total_bytes)
             })
             .at(done_bytes, total_bytes);
+    }
+
+    fn contacted(&self, host: &str) {
+        let (contacts, host) = (self.contacts.clone(), host.to_owned());
+        // Nobody waits for it: the download goes on.
+        tokio::task::spawn_blocking(move || contacts.note(&host));
     }
 }
 

@@ -15,6 +15,7 @@ pub mod answer;
 pub mod beside;
 pub mod cite;
 pub mod connect;
+pub mod contacts;
 pub mod conversation;
 pub mod doctor;
 pub mod documents;

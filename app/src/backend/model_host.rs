@@ -11,6 +11,7 @@ use satchel_inference::{EngineHandle, GpuLayers, ModelSpec, Role, WorkerCommand}
 use satchel_models::{EmbedderQuantisation, InstalledModel, ModelKind, ModelStore, VerifiedModel};
 use satchel_vector::{EmbedderKey, VectorStore};
 
+use super::contacts::Contacts;
 use super::jobs::{Emitter, Meter};
 use super::preferences::Preferences;
 use super::{downloads, failure};
@@ -22,6 +23,7 @@ pub struct ModelHost {
     store: ModelStore,
     settings: Arc<Preferences>,
     program: PathBuf,
+    contacts: Contacts,
     chat: tokio::sync::Mutex<Option<Running>>,
     embedder: tokio::sync::Mutex<Option<Running>>,
 }
@@ -46,6 +48,7 @@ impl ModelHost {
             store,
             settings,
             program: dirs.program.clone(),
+            contacts: Contacts::new(&dirs.state),
             chat: tokio::sync::Mutex::new(None),
             embedder: tokio::sync::Mutex::new(None),
         })
@@ -55,6 +58,12 @@ impl ModelHost {
     #[must_use]
     pub fn store(&self) -> &ModelStore {
         &self.store
+    }
+
+    /// The hosts that models were asked for.
+    #[must_use]
+    pub fn contacts(&self) -> &Contacts {
+        &self.contacts
     }
 
     /// The settings in force.

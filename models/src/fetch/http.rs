@@ -13,7 +13,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Proxy, Response, StatusCode, Url};
 
 use super::error::FetchError;
-use super::{Options, Source};
+use super::{Observer, Options, Source};
 
 /// Redirections of one request; Hugging Face needs one or two.
 const MAX_REDIRECTIONS: usize = 8;
@@ -45,14 +45,14 @@ pub(super) struct Found {
 }
 
 /// Asks hosts, and remembers which.
-#[derive(Debug)]
-pub(super) struct Http {
+pub(super) struct Http<'a> {
     client: Client,
+    observer: &'a dyn Observer,
     hosts: Mutex<BTreeSet<String>>,
 }
 
-impl Http {
-    pub(super) fn new(options: &Options) -> Result<Self, FetchError> {
+impl<'a> Http<'a> {
+    pub(super) fn new(options: &Options, observer: &'a dyn Observer) -> Result<Self, FetchError> {
         let mut builder = Client::builder()
             .redirect(Policy::none())
             .connect_timeout(options.stall.min(Duration::from_secs(15)))
@@ -71,6 +71,7 @@ impl Http {
         })?;
         Ok(Self {
             client,
+            observer,
             hosts: Mutex::default(),
         })
     }
@@ -142,10 +143,13 @@ impl Http {
         let mut sha256 = None;
         for _ in 0..MAX_REDIRECTIONS {
             let host = host_of(&at);
-            self.hosts
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(host.clone());
+            let is_new = {
+                let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+                hosts.insert(host.clone())
+            };
+            if is_new {
+                self.observer.contacted(&host);
+            }
             let mut request = self
                 .client
                 .get(at.clone())

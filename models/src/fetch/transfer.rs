@@ -16,7 +16,7 @@ use super::http::{Found, Http, Miss, host_of, words_of};
 use super::limit::Limit;
 use super::part::{Part, hash_on};
 use super::ranges::Ranges;
-use super::{Options, Progress};
+use super::{Observer, Options, Progress};
 
 /// What one request asks for: long enough that asking costs nothing beside it, short enough that a connection that
 /// breaks or is slow loses little.
@@ -46,11 +46,11 @@ impl From<io::Error> for Stop {
 
 /// One version of a file on its way.
 pub(super) struct Transfer<'a> {
-    http: &'a Http,
+    http: &'a Http<'a>,
     found: &'a Found,
     options: &'a Options,
     limit: &'a Limit,
-    progress: &'a (dyn Fn(Progress) + Send + Sync),
+    observer: &'a dyn Observer,
     moving: Mutex<Moving>,
     /// More of the file is there.
     news: Notify,
@@ -65,11 +65,11 @@ struct Moving {
 
 impl<'a> Transfer<'a> {
     pub(super) fn new(
-        http: &'a Http,
+        http: &'a Http<'a>,
         found: &'a Found,
         options: &'a Options,
         limit: &'a Limit,
-        progress: &'a (dyn Fn(Progress) + Send + Sync),
+        observer: &'a dyn Observer,
         part: Part,
     ) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl<'a> Transfer<'a> {
             found,
             options,
             limit,
-            progress,
+            observer,
             moving: Mutex::new(Moving {
                 part,
                 in_flight: Vec::new(),
@@ -178,7 +178,7 @@ impl<'a> Transfer<'a> {
                 kept_bytes: done_bytes,
             }));
         }
-        (self.progress)(Progress {
+        self.observer.progress(Progress {
             done_bytes,
             total_bytes: self.found.size_bytes,
             waits_because: Some(reason),
@@ -239,7 +239,7 @@ impl<'a> Transfer<'a> {
             moving.heard_at = Instant::now();
             moving.part.done().len()
         };
-        (self.progress)(Progress {
+        self.observer.progress(Progress {
             done_bytes,
             total_bytes: self.found.size_bytes,
             waits_because: None,
