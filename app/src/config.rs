@@ -150,6 +150,9 @@ pub struct Settings {
     ///
     /// Default 0.1: answers from documents should repeat them, not be inventive.
     pub temperature: f32,
+    /// Whether a model that can think before it answers does so. Default false: with the passages before it, it takes
+    /// minutes more on a laptop and answers seldom better.
+    pub thinking: bool,
     /// Threads of llama.cpp. Default: chosen from the processor.
     pub threads: Option<u32>,
     /// Layers of the chat model on a GPU. Default: as many as fit, where there is one; 0 uses the processor alone.
@@ -178,6 +181,7 @@ impl Default for Settings {
             passage_budget_tokens: 1100,
             max_output_tokens: 400,
             temperature: 0.1,
+            thinking: false,
             threads: None,
             gpu_layers: None,
             offline: false,

@@ -179,6 +179,8 @@ pub enum Event {
     Notice(String),
     /// The passages an answer will be based on, before the model has said a word.
     Passages(Vec<Citation>),
+    /// The next piece of what the model thinks before it answers; shown on request, and not kept.
+    Thought(String),
     /// The next piece of the answer.
     Answer(String),
     /// News of [`SyncCommand::BeginPairing`] and [`SyncCommand::ApprovePairing`].
@@ -230,6 +232,8 @@ pub enum Stage {
     Loading,
     /// The model reads the prompt; counts tokens.
     Prompt,
+    /// The model thinks before it answers; counts tokens, of those that it may take.
+    Thinking,
     /// Copying or converting a model file; counts bytes.
     Model,
     /// Fetching a model file from the network; counts bytes.
@@ -249,6 +253,7 @@ impl Stage {
             Self::Rebuilding => "Rebuilding the index",
             Self::Loading => "Loading the model",
             Self::Prompt => "Reading the passages",
+            Self::Thinking => "Thinking",
             Self::Model => "Preparing the model file",
             Self::Download => "Downloading the model",
             Self::Receiving => "Receiving from the other laptops",

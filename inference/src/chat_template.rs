@@ -74,6 +74,8 @@ impl ChatTemplate {
 
     /// Lays out a conversation as a prompt that ends where the model is to speak.
     ///
+    /// `thinking` says whether the model is to think before, where its template knows the choice.
+    ///
     /// Many templates refuse a system message or two messages of one role in a row. Then the system message is put in
     /// front of the first question, and neighbours of one role become one message, which says the same.
     ///
@@ -82,9 +84,10 @@ impl ChatTemplate {
     pub(crate) fn render(
         &self,
         messages: &[ChatMessage],
+        thinking: bool,
         now: SystemTime,
     ) -> Result<Vec<PromptPiece>, String> {
-        let refused = match self.render_as_is(messages, now) {
+        let refused = match self.render_as_is(messages, thinking, now) {
             Ok(pieces) => return Ok(pieces),
             Err(reason) => reason,
         };
@@ -92,12 +95,14 @@ impl ChatTemplate {
         if merged == messages {
             return Err(refused);
         }
-        self.render_as_is(&merged, now).map_err(|_| refused)
+        self.render_as_is(&merged, thinking, now)
+            .map_err(|_| refused)
     }
 
     fn render_as_is(
         &self,
         messages: &[ChatMessage],
+        thinking: bool,
         now: SystemTime,
     ) -> Result<Vec<PromptPiece>, String> {
         let listed: Vec<Value> = messages
@@ -113,6 +118,9 @@ impl ChatTemplate {
                 template.render(context! {
                     messages => listed,
                     add_generation_prompt => true,
+                    // Qwen, SmolLM and others; gpt-oss cannot be told to leave it.
+                    enable_thinking => thinking,
+                    reasoning_effort => if thinking { "medium" } else { "low" },
                     bos_token => &self.begin_of_text,
                     eos_token => &self.end_of_text,
                 })

@@ -16,7 +16,8 @@ use llama_cpp_2::token::LlamaToken;
 use crate::output::{Output, end_process};
 use crate::prompt::{Prompts, count_tokens};
 use crate::protocol::{FromWorker, RequestError, ToWorker};
-use crate::request::{GenerateRequest, Role};
+use crate::request::{GenerateRequest, Role, Thinking};
+use crate::thoughts::Manner;
 use crate::{engine, frame};
 
 /// Work for the computing thread.
@@ -29,6 +30,7 @@ pub(crate) struct Job {
 pub(crate) enum Work {
     Generate {
         prompt: Vec<LlamaToken>,
+        manner: Manner,
         request: GenerateRequest,
     },
     Embed {
@@ -123,8 +125,11 @@ impl Desk {
                 });
             }
             ToWorker::CountPromptTokens { id, messages } => {
-                match self.prompts().and_then(|prompts| prompts.tokens(&messages)) {
-                    Ok(tokens) => self.output.send(&FromWorker::Counted {
+                match self
+                    .prompts()
+                    .and_then(|prompts| prompts.tokens(&messages, Thinking::Off))
+                {
+                    Ok((tokens, _)) => self.output.send(&FromWorker::Counted {
                         id,
                         counts: vec![tokens.len()],
                     }),
@@ -149,11 +154,15 @@ impl Desk {
 
     fn prepare(&self, mut request: GenerateRequest) -> Result<Work, RequestError> {
         let prompts = self.prompts()?;
-        let prompt = prompts.fitting_tokens(&request.messages)?;
+        let (prompt, manner) = prompts.fitting_tokens(&request.messages, request.thinking)?;
         request.stop.extend_from_slice(prompts.implied_stop());
         // They are in the prompt now.
         request.messages.clear();
-        Ok(Work::Generate { prompt, request })
+        Ok(Work::Generate {
+            prompt,
+            manner,
+            request,
+        })
     }
 
     fn prompts(&self) -> Result<&Prompts, RequestError> {

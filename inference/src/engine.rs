@@ -16,6 +16,7 @@ use crate::PROMPT_CHUNK_TOKENS;
 use crate::error::LoadError;
 use crate::gpu::Placement;
 use crate::llama_log::LlamaLog;
+use crate::prompt::thinking_support;
 use crate::request::{ModelInfo, ModelSpec, Role};
 
 /// Loads the file of `spec`.
@@ -118,6 +119,7 @@ pub(crate) fn describe(model: &LlamaModel, context_len_tokens: u32, threads: u32
         variant: String::new(),
         threads,
         has_chat_template: chat_template(model).is_some(),
+        thinking: thinking_support(model, chat_template(model).as_deref()),
         sandbox: String::new(),
         pid: std::process::id(),
     }

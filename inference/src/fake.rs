@@ -64,6 +64,7 @@ impl FakeEngine {
             variant: "fake".into(),
             threads: 1,
             has_chat_template: true,
+            thinking: crate::request::ThinkingSupport::None,
             sandbox: "none (no process)".into(),
             pid: std::process::id(),
         }
@@ -93,6 +94,7 @@ impl FakeEngine {
                 prompt_tokens,
                 cached_tokens: 0,
                 output_tokens,
+                thought_tokens: 0,
                 prompt_ms: 0.0,
                 output_ms: 0.0,
             },
@@ -192,6 +194,7 @@ const TEMPLATE_TOKENS: usize = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Thinking;
     use crate::request::{ChatRole, Sampling};
 
     fn request(text: &str, max_output_tokens: u32, stop: &[&str]) -> GenerateRequest {
@@ -199,6 +202,7 @@ mod tests {
             messages: vec![ChatMessage::new(ChatRole::User, text)],
             sampling: Sampling::default(),
             max_output_tokens,
+            thinking: Thinking::Off,
             stop: stop.iter().map(ToString::to_string).collect(),
         }
     }
@@ -216,7 +220,7 @@ mod tests {
                     StreamEvent::Finished { reason, usage } => {
                         return (text, reason, usage.output_tokens);
                     }
-                    StreamEvent::Prompt { .. } => {}
+                    StreamEvent::Prompt { .. } | StreamEvent::Thought(_) => {}
                 }
             }
             panic!("the stream ended without its last event");

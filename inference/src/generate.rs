@@ -19,6 +19,7 @@ use crate::error::LoadError;
 use crate::protocol::RequestError;
 use crate::request::{Sampling, StopReason, StreamEvent, TokenUsage};
 use crate::text_stream::{AnswerText, Pushed};
+use crate::thoughts::{MARKS, Manner, Said, Thoughts};
 use crate::threads::OtherWork;
 
 /// Tokens of a prompt that are read at once, and so the longest wait until a cancelled request stops reading.
@@ -34,6 +35,8 @@ pub(crate) struct Generator<'m> {
     /// The tokens in the context, in order.
     known: Vec<LlamaToken>,
     batch: LlamaBatch<'static>,
+    /// Tokens that mark thoughts; others without text of their own are not shown.
+    marks: Vec<LlamaToken>,
     /// Threads that may write, and those that do.
     most_threads: u32,
     threads: u32,
@@ -47,6 +50,8 @@ pub(crate) type ContextMaker<'m> = Box<dyn Fn(u32) -> Result<LlamaContext<'m>, L
 /// An answer to be written.
 pub(crate) struct Task<'a> {
     pub(crate) prompt: &'a [LlamaToken],
+    pub(crate) manner: Manner,
+    pub(crate) most_thought_tokens: usize,
     pub(crate) sampling: Sampling,
     pub(crate) max_output_tokens: usize,
     pub(crate) stop: &'a [String],
@@ -63,6 +68,7 @@ impl Task<'_> {
 struct Written {
     reason: StopReason,
     tokens: usize,
+    thought_tokens: usize,
 }
 
 impl<'m> Generator<'m> {
@@ -82,6 +88,7 @@ impl<'m> Generator<'m> {
             context_len_tokens,
             known: Vec::new(),
             batch: LlamaBatch::new(PROMPT_CHUNK_TOKENS, 1),
+            marks: marks(model),
             most_threads,
             threads: most_threads,
             others: (!gpu).then(OtherWork::default),
@@ -133,6 +140,7 @@ impl<'m> Generator<'m> {
             Written {
                 reason: StopReason::Cancelled,
                 tokens: 0,
+                thought_tokens: 0,
             }
         };
         emit(StreamEvent::Finished {
@@ -141,6 +149,7 @@ impl<'m> Generator<'m> {
                 prompt_tokens: task.prompt.len(),
                 cached_tokens,
                 output_tokens: written.tokens,
+                thought_tokens: written.thought_tokens,
                 prompt_ms,
                 output_ms: milliseconds_since(begin),
             },
@@ -221,8 +230,12 @@ impl<'m> Generator<'m> {
             self.model.n_vocab(),
             self.context_len_tokens,
         );
-        let mut text = AnswerText::new(task.stop);
-        let mut tokens = 0;
+        let mut speech = Speech {
+            thoughts: Thoughts::new(task.manner),
+            thought: AnswerText::new(&[]),
+            answer: AnswerText::new(task.stop),
+        };
+        let (mut tokens, mut thought_tokens) = (0, 0);
         let reason = loop {
             if task.is_cancelled() {
                 break StopReason::Cancelled;
@@ -230,20 +243,37 @@ impl<'m> Generator<'m> {
             if tokens == task.max_output_tokens {
                 break StopReason::MaxTokens;
             }
+            let was_thinking = speech.thoughts.is_thinking();
+            let has_thought_enough = was_thinking && thought_tokens >= task.most_thought_tokens;
             let token = sampler.sample(self.context()?, -1);
-            if self.model.vocab().is_eog(token) {
+            let is_end = self.model.vocab().is_eog(token);
+            if was_thinking && (has_thought_enough || is_end) {
+                // It is made to answer, also where it would have ended in the middle of its thought.
+                let words = speech.cut_short(emit);
+                let words = self.model.vocab().tokenize(words.as_bytes(), false, true);
+                if self.known.len() + words.len() >= self.context_len_tokens {
+                    break StopReason::ContextFull;
+                }
+                self.compute(&words, true)?;
+                continue;
+            }
+            if is_end {
                 break StopReason::EndOfAnswer;
             }
-            tokens += 1;
-            match text.push(&self.model.vocab().token_to_piece(token, false, None)) {
-                Pushed::Text(text) => emit_text(text, emit),
-                Pushed::Stopped(text) => {
-                    emit_text(text, emit);
-                    return Ok(Written {
-                        reason: StopReason::StopWord,
-                        tokens,
-                    });
-                }
+            let is_mark = self.marks.contains(&token);
+            let piece = self.model.vocab().token_to_piece(token, is_mark, None);
+            let is_stopped = speech.push(&piece, emit);
+            if was_thinking || speech.thoughts.is_thinking() {
+                thought_tokens += 1;
+            } else {
+                tokens += 1;
+            }
+            if is_stopped {
+                return Ok(Written {
+                    reason: StopReason::StopWord,
+                    tokens,
+                    thought_tokens,
+                });
             }
             if self.known.len() == self.context_len_tokens {
                 break StopReason::ContextFull;
@@ -254,8 +284,12 @@ impl<'m> Generator<'m> {
                 self.compute(&[token], true)?;
             }
         };
-        emit_text(text.finish(), emit);
-        Ok(Written { reason, tokens })
+        speech.finish(emit);
+        Ok(Written {
+            reason,
+            tokens,
+            thought_tokens,
+        })
     }
 
     /// Lets the model read tokens at the end of the context.
@@ -359,9 +393,78 @@ fn sampler(sampling: &Sampling, n_vocab: i32, context_len_tokens: usize) -> Llam
     LlamaSampler::chain(steps, true)
 }
 
-fn emit_text(text: String, emit: &mut dyn FnMut(StreamEvent)) {
+/// What a model says, sorted and in whole characters.
+struct Speech {
+    thoughts: Thoughts,
+    thought: AnswerText,
+    answer: AnswerText,
+}
+
+impl Speech {
+    /// Adds the bytes of one token; says whether a stop text came.
+    fn push(&mut self, bytes: &[u8], emit: &mut dyn FnMut(StreamEvent)) -> bool {
+        let said = self.thoughts.push(bytes);
+        self.say(said, emit)
+    }
+
+    fn say(
+        &mut self,
+        said: impl IntoIterator<Item = Said>,
+        emit: &mut dyn FnMut(StreamEvent),
+    ) -> bool {
+        for said in said {
+            match said {
+                Said::Thought(bytes) => match self.thought.push(&bytes) {
+                    Pushed::Text(text) | Pushed::Stopped(text) => {
+                        emit_some(text, StreamEvent::Thought, emit);
+                    }
+                },
+                Said::Answer(bytes) => match self.answer.push(&bytes) {
+                    Pushed::Text(text) => emit_some(text, StreamEvent::Text, emit),
+                    Pushed::Stopped(text) => {
+                        emit_some(text, StreamEvent::Text, emit);
+                        return true;
+                    }
+                },
+            }
+        }
+        false
+    }
+
+    /// Ends the thought; gives what the model is made to have said.
+    fn cut_short(&mut self, emit: &mut dyn FnMut(StreamEvent)) -> &'static str {
+        let (words, rest) = self.thoughts.cut_short();
+        self.say(rest, emit);
+        words
+    }
+
+    /// What was held back is what it seemed to be.
+    fn finish(mut self, emit: &mut dyn FnMut(StreamEvent)) {
+        let rest = self.thoughts.finish();
+        if !self.say(rest, emit) {
+            emit_some(self.thought.finish(), StreamEvent::Thought, emit);
+            emit_some(self.answer.finish(), StreamEvent::Text, emit);
+        }
+    }
+}
+
+/// The marks of thoughts that are single tokens. `<|end|>` and the like mean that only where there are channels.
+fn marks(model: &LlamaModel) -> Vec<LlamaToken> {
+    let one = |text: &str| match model.vocab().tokenize(text.as_bytes(), false, true)[..] {
+        [token] => Some(token),
+        _ => None,
+    };
+    let has_channels = one("<|channel|>").is_some();
+    MARKS
+        .iter()
+        .filter(|mark| has_channels || !mark.starts_with("<|"))
+        .filter_map(|mark| one(mark))
+        .collect()
+}
+
+fn emit_some(text: String, kind: fn(String) -> StreamEvent, emit: &mut dyn FnMut(StreamEvent)) {
     if !text.is_empty() {
-        emit(StreamEvent::Text(text));
+        emit(kind(text));
     }
 }
 

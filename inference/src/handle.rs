@@ -45,6 +45,7 @@ pub struct WorkerCommand {
 ///         messages: vec![ChatMessage::new(ChatRole::User, "What is in the bag?")],
 ///         sampling: Sampling::default(),
 ///         max_output_tokens: 256,
+///         thinking: satchel_inference::Thinking::Off,
 ///         stop: Vec::new(),
 ///     })
 ///     .await?;

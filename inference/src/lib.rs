@@ -58,6 +58,7 @@ mod sandbox;
 mod stdio;
 mod strftime;
 mod text_stream;
+mod thoughts;
 mod threads;
 
 #[cfg(test)]
@@ -74,7 +75,7 @@ pub use generate::PROMPT_CHUNK_TOKENS;
 pub use handle::{EngineHandle, TokenStream, WorkerCommand, devices};
 pub use request::{
     ChatMessage, ChatRole, Embeddings, GenerateRequest, GpuLayers, GpuUse, ModelInfo, ModelSpec,
-    Role, Sampling, StopReason, StreamEvent, TokenUsage,
+    Role, Sampling, StopReason, StreamEvent, Thinking, ThinkingSupport, TokenUsage,
 };
 pub use worker::run_worker;
 

@@ -11,7 +11,8 @@ use llama_cpp_2::token::LlamaToken;
 
 use crate::chat_template::{ChatTemplate, PromptPiece, SpecialTokens};
 use crate::protocol::RequestError;
-use crate::request::ChatMessage;
+use crate::request::{ChatMessage, Thinking, ThinkingSupport};
+use crate::thoughts::Manner;
 
 /// Lays out and tokenises prompts for one chat model.
 pub(crate) struct Prompts {
@@ -43,8 +44,12 @@ impl Prompts {
             .map_or(&[], ChatTemplate::implied_stop)
     }
 
-    /// The prompt of a conversation, in tokens.
-    pub(crate) fn tokens(&self, messages: &[ChatMessage]) -> Result<Vec<LlamaToken>, RequestError> {
+    /// The prompt of a conversation, in tokens, and how the model goes on from there.
+    pub(crate) fn tokens(
+        &self,
+        messages: &[ChatMessage],
+        thinking: Thinking,
+    ) -> Result<(Vec<LlamaToken>, Manner), RequestError> {
         if messages.is_empty() {
             return Err(RequestError::NoMessages);
         }
@@ -55,7 +60,7 @@ impl Prompts {
                 reason: reason.clone(),
             })?;
         let pieces = template
-            .render(messages, SystemTime::now())
+            .render(messages, thinking != Thinking::Off, SystemTime::now())
             .map_err(|reason| RequestError::Template { reason })?;
         let vocab = self.model.vocab();
         let mut tokens = Vec::new();
@@ -73,23 +78,52 @@ impl Prompts {
         if vocab.should_add_bos() && tokens.first() != Some(&vocab.bos()) {
             tokens.insert(0, vocab.bos());
         }
-        Ok(tokens)
+        let ends_in_thought = matches!(
+            pieces.last(),
+            Some(PromptPiece::Template(text)) if text.trim_end().ends_with("<think>")
+        );
+        let manner = if knows(&self.model, "<|channel|>") {
+            Manner::Channels
+        } else if ends_in_thought {
+            Manner::InThought
+        } else {
+            Manner::Tags
+        };
+        Ok((tokens, manner))
     }
 
     /// Like [`tokens`](Self::tokens), and refuses a prompt that leaves no room for a single token of an answer.
     pub(crate) fn fitting_tokens(
         &self,
         messages: &[ChatMessage],
-    ) -> Result<Vec<LlamaToken>, RequestError> {
-        let tokens = self.tokens(messages)?;
+        thinking: Thinking,
+    ) -> Result<(Vec<LlamaToken>, Manner), RequestError> {
+        let (tokens, manner) = self.tokens(messages, thinking)?;
         if tokens.len() >= self.context_len_tokens {
             return Err(RequestError::PromptTooLong {
                 prompt_tokens: tokens.len(),
                 context_len_tokens: self.context_len_tokens,
             });
         }
-        Ok(tokens)
+        Ok((tokens, manner))
     }
+}
+
+/// Whether the model thinks before it answers, as far as its template and vocabulary tell.
+pub(crate) fn thinking_support(model: &LlamaModel, template: Option<&str>) -> ThinkingSupport {
+    let template = template.unwrap_or_default();
+    if template.contains("enable_thinking") {
+        ThinkingSupport::OnRequest
+    } else if template.contains("<think>") || knows(model, "<|channel|>") {
+        ThinkingSupport::Always
+    } else {
+        ThinkingSupport::None
+    }
+}
+
+/// Whether a text is one token of the vocabulary.
+fn knows(model: &LlamaModel, text: &str) -> bool {
+    model.vocab().tokenize(text.as_bytes(), false, true).len() == 1
 }
 
 /// Counts the tokens of plain texts.
@@ -112,6 +146,6 @@ fn special_tokens(model: &LlamaModel) -> SpecialTokens {
     SpecialTokens {
         begin_of_text: spelled(vocab.bos()),
         end_of_text: spelled(vocab.eos()),
-        knows_chatml: vocab.tokenize(b"<|im_start|>", false, true).len() == 1,
+        knows_chatml: knows(model, "<|im_start|>"),
     }
 }

@@ -142,6 +142,7 @@ impl From<RequestError> for EngineError {
 mod tests {
     use super::*;
     use crate::frame;
+    use crate::request::Thinking;
     use crate::request::{ChatRole, Role, Sampling};
 
     #[test]
@@ -153,6 +154,7 @@ mod tests {
                 ..Sampling::default()
             },
             max_output_tokens: 5,
+            thinking: Thinking::Off,
             stop: vec!["\n".into()],
         };
         let sent = ToWorker::Generate {

@@ -83,6 +83,8 @@ pub struct ModelInfo {
     pub threads: u32,
     /// Whether the file brings a chat template of its own.
     pub has_chat_template: bool,
+    /// Whether it thinks before it answers.
+    pub thinking: ThinkingSupport,
     /// How strongly the worker is locked in, in words for `doctor`.
     pub sandbox: String,
     /// Process id of the worker that holds the model.
@@ -144,8 +146,30 @@ pub struct GenerateRequest {
     pub sampling: Sampling,
     /// The answer ends after this many tokens at the latest.
     pub max_output_tokens: u32,
+    /// Whether the model thinks before it answers, where it can. Thoughts do not count as output.
+    pub thinking: Thinking,
     /// The answer ends before any of these texts; they are not part of it. Empty ones are ignored.
     pub stop: Vec<String>,
+}
+
+/// Whether a model thinks before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Thinking {
+    /// It is told not to. One that thinks all the same may do so for [`GenerateRequest::max_output_tokens`].
+    Off,
+    /// For so many tokens at most; then it is made to answer.
+    UpTo(u32),
+}
+
+/// Which models think before they answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ThinkingSupport {
+    /// Not this one, as far as its template tells.
+    None,
+    /// When it is asked to.
+    OnRequest,
+    /// Always.
+    Always,
 }
 
 /// How the next token is chosen from the model's probabilities.
@@ -212,6 +236,8 @@ pub enum StreamEvent {
         /// Tokens that an earlier request had left in the context and that were not read again.
         cached_tokens: usize,
     },
+    /// More of what the model thinks before it answers: one or more whole characters.
+    Thought(String),
     /// More of the answer: one or more whole characters.
     Text(String),
     /// The last event.
@@ -230,7 +256,7 @@ pub enum StopReason {
     EndOfAnswer,
     /// One of the stop texts came.
     StopWord,
-    /// `max_output_tokens` were written.
+    /// `max_output_tokens` of the answer were written.
     MaxTokens,
     /// The context is full: question and answer together reached its length.
     ContextFull,
@@ -245,8 +271,10 @@ pub struct TokenUsage {
     pub prompt_tokens: usize,
     /// Tokens of the prompt that were still known from an earlier request.
     pub cached_tokens: usize,
-    /// Tokens written.
+    /// Tokens of the answer.
     pub output_tokens: usize,
+    /// Tokens of thoughts before it.
+    pub thought_tokens: usize,
     /// Time spent reading the prompt, in milliseconds.
     pub prompt_ms: f64,
     /// Time spent writing, in milliseconds.

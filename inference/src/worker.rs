@@ -22,7 +22,7 @@ use crate::gpu::{self, Placement};
 use crate::llama_log::LlamaLog;
 use crate::output::Output;
 use crate::protocol::{FromWorker, RequestError, ToWorker};
-use crate::request::{GpuLayers, ModelInfo, ModelSpec, Role, StreamEvent};
+use crate::request::{GpuLayers, ModelInfo, ModelSpec, Role, StreamEvent, Thinking};
 use crate::sandbox::{self, Needs};
 use crate::{device, engine, frame, stdio, threads};
 
@@ -206,9 +206,21 @@ impl<'m> Hands<'m> {
     fn perform(&mut self, job: &Job, output: &Output) {
         let id = job.id;
         let result = match (self, &job.work) {
-            (Self::Chat { generator, .. }, Work::Generate { prompt, request }) => {
+            (
+                Self::Chat { generator, .. },
+                Work::Generate {
+                    prompt,
+                    manner,
+                    request,
+                },
+            ) => {
                 let task = Task {
                     prompt,
+                    manner: *manner,
+                    most_thought_tokens: match request.thinking {
+                        Thinking::Off => request.max_output_tokens,
+                        Thinking::UpTo(tokens) => tokens,
+                    } as usize,
                     sampling: request.sampling,
                     max_output_tokens: request.max_output_tokens as usize,
                     stop: &request.stop,

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use satchel_inference::{
     ChatMessage, ChatRole, EngineHandle, GenerateRequest, ModelSpec, Role, Sampling, StreamEvent,
-    WorkerCommand,
+    Thinking, WorkerCommand,
 };
 use satchel_tests::bench::{Row, invented_text, print};
 use satchel_tests::{models_dir, satchel_bin};
@@ -152,6 +152,7 @@ async fn generate_once(engine: &EngineHandle, seed: u64) -> (f64, f64) {
                     ..Sampling::default()
                 },
                 max_output_tokens: OUTPUT_TOKENS,
+                thinking: Thinking::Off,
                 stop: Vec::new(),
             };
         }

@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use satchel_inference::{
     EngineError, EngineHandle, GenerateRequest, ModelInfo, Sampling, StopReason, StreamEvent,
-    TokenUsage,
+    Thinking, ThinkingSupport, TokenUsage,
 };
 use satchel_models::ModelKind;
 use satchel_sync::chat::{CitationRecord, Message, Role, ThreadId};
@@ -28,6 +28,9 @@ use crate::message::{
 
 /// Hits looked at for an answer; the prompt takes as many as its budget holds.
 pub const HITS: usize = 16;
+/// Tokens that a model may think for before it is made to answer: at ten tokens a second, what a laptop without a GPU
+/// writes with a model of four billion weights, a minute and a half.
+const MOST_THOUGHT_TOKENS: u32 = 1024;
 /// Tokens kept free beside question, passages and answer: template, rounding.
 const MARGIN_TOKENS: usize = 64;
 /// Earlier turns given to the model. Older ones rarely matter and cost reading time.
@@ -143,6 +146,10 @@ async fn generate(
         )
     });
     emitter.send(Event::Passages(shown.collect())).await;
+    let thinking = match thought_tokens(shared, &info) {
+        0 => Thinking::Off,
+        tokens => Thinking::UpTo(tokens),
+    };
     let request = GenerateRequest {
         messages,
         sampling: Sampling {
@@ -151,6 +158,7 @@ async fn generate(
             ..Sampling::default()
         },
         max_output_tokens: max_output,
+        thinking,
         stop: Vec::new(),
     };
     let written = write(&running.engine, emitter, request).await?;
@@ -223,9 +231,22 @@ fn most_output(shared: &Shared, style: Style, info: &ModelInfo) -> u32 {
         .min(info.context_len_tokens / 3)
 }
 
+/// Tokens that thoughts before an answer may take; 0 where the model has none, or is told to leave them.
+fn thought_tokens(shared: &Shared, info: &ModelInfo) -> u32 {
+    let wanted = shared.settings.current().thinking;
+    match info.thinking {
+        ThinkingSupport::None => 0,
+        ThinkingSupport::OnRequest if !wanted => 0,
+        ThinkingSupport::OnRequest | ThinkingSupport::Always => {
+            MOST_THOUGHT_TOKENS.min(info.context_len_tokens / 4)
+        }
+    }
+}
+
 /// Tokens that the prompt may take.
 fn room(shared: &Shared, style: Style, info: &ModelInfo) -> usize {
-    (info.context_len_tokens - most_output(shared, style, info)) as usize - MARGIN_TOKENS
+    let said = most_output(shared, style, info) + thought_tokens(shared, info);
+    (info.context_len_tokens - said) as usize - MARGIN_TOKENS
 }
 
 /// Drops earlier turns, then the last passages, until the prompt really fits. The question is never cut.
@@ -265,6 +286,12 @@ async fn write(
     emitter: &Emitter,
     request: GenerateRequest,
 ) -> Result<Written, Failure> {
+    // What cannot be told not to think may do so for as long as it may answer.
+    let most_thoughts = match request.thinking {
+        Thinking::Off => request.max_output_tokens,
+        Thinking::UpTo(tokens) => tokens,
+    };
+    let (most_thoughts, mut thoughts) = (u64::from(most_thoughts), 0);
     let mut stream = engine.generate(request).await.map_err(failure::of_engine)?;
     let mut text = String::new();
     loop {
@@ -284,6 +311,16 @@ async fn write(
                 total: total_tokens as u64,
                 eta_ms: None,
             }),
+            Some(Ok(StreamEvent::Thought(piece))) => {
+                thoughts += 1;
+                emitter.progress(Progress {
+                    stage: Stage::Thinking,
+                    done: thoughts,
+                    total: most_thoughts,
+                    eta_ms: None,
+                });
+                emitter.send(Event::Thought(piece)).await;
+            }
             Some(Ok(StreamEvent::Text(piece))) => {
                 text += &piece;
                 emitter.send(Event::Answer(piece)).await;

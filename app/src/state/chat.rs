@@ -29,6 +29,8 @@ pub struct Turn {
     pub question: String,
     /// The answer as far as it has come; Markdown.
     pub answer: String,
+    /// What the model thought before, as far as it has come; not kept with the chat.
+    pub thoughts: String,
     /// Grows when `answer` was replaced; what is added at its end leaves it.
     pub edition: u64,
     /// Where it comes from.
@@ -108,6 +110,7 @@ impl Turn {
         Self {
             question: question.to_owned(),
             answer: String::new(),
+            thoughts: String::new(),
             edition: 0,
             sources: Vec::new(),
             unsupported: Vec::new(),
@@ -167,6 +170,12 @@ impl Chat {
     pub(super) fn passages(&mut self, job: JobId, passages: Vec<Citation>) {
         if let Some(turn) = self.turn_of(job) {
             turn.sources = passages.iter().map(Source::from).collect();
+        }
+    }
+
+    pub(super) fn thought(&mut self, job: JobId, piece: &str) {
+        if let Some(turn) = self.turn_of(job) {
+            turn.thoughts.push_str(piece);
         }
     }
 
@@ -273,6 +282,8 @@ mod tests {
         let mut state = SessionState::default();
         let (job, _) = state.ask(" What colour? ").unwrap();
         assert!(state.ask("another").is_none(), "one answer at a time");
+        state.apply(job, Event::Thought("Hm. ".into()));
+        state.apply(job, Event::Thought("The sky.".into()));
         state.apply(job, Event::Answer("It is ".into()));
         state.apply(job, Event::Answer("blue.".into()));
         let failure = Failure::new(FailureKind::General, "worker died").with_hint("Ask again.");
@@ -280,6 +291,7 @@ mod tests {
         let turn = &state.chat.turns[0];
         assert_eq!(turn.question, "What colour?");
         assert_eq!(turn.answer, "It is blue.");
+        assert_eq!(turn.thoughts, "Hm. The sky.");
         assert_eq!(turn.stage, TurnStage::Failed(failure));
         assert!(state.ask("another").is_some());
     }

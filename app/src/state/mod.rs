@@ -337,6 +337,10 @@ impl SessionState {
                 self.chat.passages(id, passages);
                 Vec::new()
             }
+            Event::Thought(piece) => {
+                self.chat.thought(id, &piece);
+                Vec::new()
+            }
             Event::Answer(piece) => {
                 self.chat.piece(id, &piece);
                 Vec::new()

@@ -255,6 +255,11 @@ fn turn_ui(window: &mut Window, ui: &mut egui::Ui, index: usize) -> Option<Click
         if let Some(searched) = &turn.searched_for {
             ui.label(theme::small(format!("Searched for: {searched}")));
         }
+        if !turn.thoughts.is_empty() {
+            egui::CollapsingHeader::new(RichText::new("Thoughts").small().weak())
+                .id_salt("thoughts")
+                .show(ui, |ui| ui.label(theme::small(turn.thoughts.trim())));
+        }
         if !turn.answer.is_empty()
             && let Some(mark) = text.show(ui, &turn.answer)
         {

@@ -219,7 +219,7 @@ impl Link {
                 let is_last = matches!(event, Event::Reply(_) | Event::Failed(_));
                 let flows = matches!(
                     event,
-                    Event::Answer(_) | Event::Progress(_) | Event::File(_)
+                    Event::Answer(_) | Event::Thought(_) | Event::Progress(_) | Event::File(_)
                 );
                 // The window is gone when nobody receives.
                 drop(sender.send(News::Event(job, event)));

@@ -123,12 +123,20 @@ fn answers_ui(window: &mut Window, ui: &mut egui::Ui) {
             }
             ui.end_row();
         });
+    let mut thinking = values.thinking;
+    let toggle = ui
+        .checkbox(&mut thinking, "Think before answering")
+        .on_hover_text("Where the model can. Takes much longer; the thoughts are folded away above the answer.");
+    if toggle.changed() {
+        changed = Some(("thinking", thinking.to_string()));
+    }
     if ui
         .button("Defaults")
-        .on_hover_text("Takes the defaults for these four")
+        .on_hover_text("Takes the defaults for all of these")
         .clicked()
     {
         let names = [
+            "thinking",
             "max_output_tokens",
             "temperature",
             "passage_budget_tokens",

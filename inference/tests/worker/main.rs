@@ -13,6 +13,7 @@ mod gpu;
 mod hostile_places;
 mod processes;
 mod rig;
+mod thinking;
 mod writing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,6 +50,9 @@ const TESTS: &[Test] = tests! {
         dropping_the_stream_stops_writing_at_once
         reading_stops_within_a_chunk
         counting_does_not_wait_for_an_answer;
+    thinking:
+        thoughts_are_bounded_and_an_answer_follows
+        a_model_that_does_not_think_answers_at_once;
     processes:
         a_killed_worker_is_an_error_within_a_second
         unloading_frees_the_process

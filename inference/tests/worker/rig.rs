@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use satchel_inference::{
     ChatMessage, ChatRole, EngineError, EngineHandle, GenerateRequest, GpuLayers, ModelSpec, Role,
-    Sampling, StopReason, StreamEvent, TokenUsage, WorkerCommand,
+    Sampling, StopReason, StreamEvent, Thinking, TokenUsage, WorkerCommand,
 };
 
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
@@ -116,12 +116,14 @@ pub(crate) fn ask(messages: Vec<ChatMessage>, max_output_tokens: u32) -> Generat
         messages,
         sampling: Sampling::greedy(),
         max_output_tokens,
+        thinking: Thinking::Off,
         stop: Vec::new(),
     }
 }
 
 pub(crate) struct Answer {
     pub(crate) text: String,
+    pub(crate) thoughts: String,
     pub(crate) reason: StopReason,
     pub(crate) usage: TokenUsage,
 }
@@ -131,7 +133,7 @@ pub(crate) async fn answer(
     request: GenerateRequest,
 ) -> Result<Answer, EngineError> {
     let mut stream = engine.generate(request).await?;
-    let mut text = String::new();
+    let (mut text, mut thoughts) = (String::new(), String::new());
     while let Some(event) = stream.next().await {
         match event? {
             StreamEvent::Prompt {
@@ -141,6 +143,7 @@ pub(crate) async fn answer(
             } => {
                 assert!(cached_tokens <= done_tokens && done_tokens <= total_tokens);
             }
+            StreamEvent::Thought(more) => thoughts += &more,
             StreamEvent::Text(more) => text += &more,
             StreamEvent::Finished { reason, usage } => {
                 assert!(
@@ -149,6 +152,7 @@ pub(crate) async fn answer(
                 );
                 return Ok(Answer {
                     text,
+                    thoughts,
                     reason,
                     usage,
                 });

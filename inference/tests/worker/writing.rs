@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use satchel_inference::{
     ChatMessage, ChatRole, EngineError, GenerateRequest, PROMPT_CHUNK_TOKENS, Sampling, StopReason,
-    StreamEvent,
+    StreamEvent, Thinking,
 };
 
 use crate::rig::*;
@@ -72,6 +72,7 @@ pub(crate) fn limits_end_an_answer() {
         let whole = answer(&engine, ask(counting(), 60)).await.unwrap().text;
         let stop = whole.chars().skip(10).take(6).collect::<String>();
         let request = GenerateRequest {
+            thinking: Thinking::Off,
             stop: vec![stop.clone()],
             ..ask(counting(), 60)
         };
@@ -300,7 +301,9 @@ pub(crate) fn reading_stops_within_a_chunk() {
                     assert_eq!((reason, usage.output_tokens), (StopReason::Cancelled, 0));
                     break;
                 }
-                StreamEvent::Text(_) => panic!("it wrote after it was cancelled"),
+                StreamEvent::Text(_) | StreamEvent::Thought(_) => {
+                    panic!("it wrote after it was cancelled")
+                }
             }
         }
         // The chunk under way, and one that may have begun while the word travelled.
