@@ -325,6 +325,7 @@ impl Started {
             stdout,
             errors,
             Arc::clone(&link),
+            info.gpu.as_ref().map(|gpu| gpu.device.clone()),
             stopped,
         ));
         Connection {
@@ -360,9 +361,10 @@ async fn read_replies(
     mut stdout: ChildStdout,
     mut errors: ErrorLines,
     link: Arc<Link>,
+    gpu: Option<String>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let reason = loop {
+    let mut reason = loop {
         tokio::select! {
             message = frame::read_async::<FromWorker>(&mut stdout) => match message {
                 Ok(Some(reply)) => link.deliver(reply),
@@ -372,6 +374,9 @@ async fn read_replies(
             () = told_to_stop(&mut stopped) => break EngineError::Unloaded,
         }
     };
+    if let EngineError::WorkerDied { gpu: at, .. } = &mut reason {
+        *at = gpu;
+    }
     link.close(reason);
     // Already dead, or not worth more: it holds nothing that could be lost.
     child.kill().await.ok();
@@ -392,6 +397,7 @@ async fn how_it_died(child: &mut Child, errors: &mut ErrorLines) -> EngineError 
     EngineError::WorkerDied {
         how: status,
         last_line: errors.last_useful_line(EXIT_PATIENCE).await,
+        gpu: None,
     }
 }
 

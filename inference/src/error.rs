@@ -40,12 +40,14 @@ pub enum EngineError {
         reason: String,
     },
     /// The worker ended in the middle of the work. The next request starts a fresh one.
-    #[error("the inference worker ended unexpectedly ({how}{}); ask again: it is restarted by itself", .last_line.as_deref().map(|line| format!("; it said: {line}")).unwrap_or_default())]
+    #[error("the inference worker ended unexpectedly ({how}{}); ask again: it is restarted by itself{}", .last_line.as_deref().map(|line| format!("; it said: {line}")).unwrap_or_default(), .gpu.as_deref().map(|gpu| format!(", and uses the processor instead of {gpu} from now on")).unwrap_or_default())]
     WorkerDied {
         /// Exit status or signal, in words.
         how: String,
         /// Last line of the worker's standard error, where it helps to understand.
         last_line: Option<String>,
+        /// The GPU that the model ran on, whose driver is not tried again.
+        gpu: Option<String>,
     },
     /// The model could not be loaded.
     #[error(transparent)]

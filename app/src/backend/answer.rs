@@ -120,6 +120,9 @@ async fn generate(
         eta_ms: None,
     });
     let info = running.engine.info().await.map_err(failure::of_engine)?;
+    if let Some(news) = shared.models.news_of_gpu(&info) {
+        emitter.notice(news).await;
+    }
     let style = Style::for_model(running.model.parameters);
     let max_output = most_output(shared, style, &info);
     let room = room(shared, style, &info);

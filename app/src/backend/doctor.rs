@@ -187,7 +187,7 @@ async fn model(shared: &Arc<Shared>, kind: ModelKind) -> Finding {
         _ => ("Embedder", "Search works by words only."),
     };
     let hint = Some(
-        "`make run` installs the starter models; `satchel models import` takes your own."
+        "`satchel models catalog` lists some that can be downloaded; `satchel models import` takes your own."
             .to_owned(),
     );
     match shared.models.chosen(kind) {

@@ -6,8 +6,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use satchel_inference::{EngineHandle, GpuLayers, ModelSpec, Role, WorkerCommand};
+use satchel_inference::{EngineHandle, GpuLayers, ModelInfo, ModelSpec, Role, WorkerCommand};
 use satchel_models::{EmbedderQuantisation, InstalledModel, ModelKind, ModelStore, VerifiedModel};
 use satchel_vector::{EmbedderKey, VectorStore};
 
@@ -24,6 +25,8 @@ pub struct ModelHost {
     settings: Arc<Preferences>,
     program: PathBuf,
     contacts: Contacts,
+    /// The user knows why no GPU is used.
+    told_of_gpu: AtomicBool,
     chat: tokio::sync::Mutex<Option<Running>>,
     embedder: tokio::sync::Mutex<Option<Running>>,
 }
@@ -49,6 +52,7 @@ impl ModelHost {
             settings,
             program: dirs.program.clone(),
             contacts: Contacts::new(&dirs.state),
+            told_of_gpu: AtomicBool::new(false),
             chat: tokio::sync::Mutex::new(None),
             embedder: tokio::sync::Mutex::new(None),
         })
@@ -58,6 +62,13 @@ impl ModelHost {
     #[must_use]
     pub fn store(&self) -> &ModelStore {
         &self.store
+    }
+
+    /// Why a model does not run on the GPU that was wanted, once.
+    pub fn news_of_gpu(&self, info: &ModelInfo) -> Option<String> {
+        let why = info.gpu_refused.as_ref()?;
+        let is_new = !self.told_of_gpu.swap(true, Ordering::Relaxed);
+        is_new.then(|| format!("Answers come from the processor, not from the GPU: {why}."))
     }
 
     /// The hosts that models were asked for.
@@ -110,7 +121,7 @@ impl ModelHost {
         }
         let Some(model) = self.chosen(ModelKind::Chat)? else {
             return Err(Failure::new(FailureKind::NotFound, "no chat model is installed")
-                .with_hint("`make run` installs the starter model; `satchel models import FILE.gguf` takes one of yours. Search works without."));
+                .with_hint("`satchel models catalog` lists some that `satchel models download` fetches; `satchel models import FILE.gguf` takes one of yours. Search works without."));
         };
         let window = self
             .settings

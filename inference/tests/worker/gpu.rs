@@ -112,11 +112,18 @@ pub(crate) fn lose_the_gpu() {
         let engine = engine(GpuLayers::Exactly(999));
         let before = engine.info().await.unwrap();
         assert!(before.gpu.is_some_and(|gpu| gpu.layers == gpu.of_layers));
+        let mut stream = engine.generate(ask(user("Hello"), 50)).await.unwrap();
         // What an exception of a driver does to the worker.
         Command::new("kill")
             .args(["-ABRT", &before.pid.to_string()])
             .status()
             .unwrap();
+        let lost = loop {
+            if let Err(error) = stream.next().await.unwrap() {
+                break error.to_string();
+            }
+        };
+        assert!(lost.contains("uses the processor instead of"), "{lost}");
         while engine.worker_pid().is_some() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }

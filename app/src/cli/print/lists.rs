@@ -123,7 +123,7 @@ impl Printer {
             ));
         }
         if models.is_empty() {
-            self.message("No model is installed. `make run` installs the starter models; `satchel models import FILE.gguf` takes yours.");
+            self.message("No model is installed. `satchel models catalog` lists some that can be downloaded; `satchel models import FILE.gguf` takes yours.");
         } else {
             self.message("* in use");
         }
