@@ -405,6 +405,7 @@ fn a_model_is_found_in_the_catalogue_downloaded_and_used() {
     window.type_into("Filter models", "gemma 3 1b");
     window.click("Download Gemma 3 1B");
     assert!(window.shows("licence “Gemma”"), "{}", window.words());
+    assert!(window.shows("https://huggingface.co/ggml-org/gemma-3-1b-it-GGUF"));
     window.click("Not now");
     assert!(!window.shows("licence “Gemma”"));
     assert_eq!(host.served_bytes(), 0);

@@ -223,9 +223,7 @@ fn check_licence(wanted: &Wanted, accepts: bool) -> Result<(), Failure> {
     if is_free || accepts {
         return Ok(());
     }
-    let page = entry.hub.as_ref().map_or_else(String::new, |hub| {
-        format!(" Its text: {HUB}/{}", hub.repository)
-    });
+    let page = page(entry).map_or_else(String::new, |page| format!(" Its text: {page}"));
     Err(Failure::new(
         FailureKind::Usage,
         format!(
@@ -234,6 +232,12 @@ fn check_licence(wanted: &Wanted, accepts: bool) -> Result<(), Failure> {
         ),
     )
     .with_hint("Read it, and add --accept-licence if you agree."))
+}
+
+/// Where people read about a model, whatever mirror it is fetched from.
+fn page(entry: &CatalogEntry) -> Option<String> {
+    let hub = entry.hub.as_ref()?;
+    Some(format!("{HUB}/{}", hub.repository))
 }
 
 async fn warn_of_memory(entry: &CatalogEntry, emitter: &Emitter) {
@@ -296,6 +300,7 @@ fn summary(
         note: entry.note.clone(),
         installed,
         source,
+        page: page(entry),
         fetched_bytes: begun.map(|begun| begun.done_bytes),
         fit: fit(entry, memory_bytes),
     }

@@ -77,6 +77,8 @@ pub struct CatalogSummary {
     pub installed: bool,
     /// Where it is fetched from; `None` where it has to be fetched by hand.
     pub source: Option<String>,
+    /// The page that tells about it, with its licence.
+    pub page: Option<String>,
     /// What has come of it, where a download was not finished, in bytes.
     pub fetched_bytes: Option<u64>,
     /// Whether this machine has the memory for it.

@@ -157,10 +157,10 @@ fn model_ui(
     }
     if asked {
         ui.label(format!(
-            "{} is under the licence “{}”, which asks something of its users. Read it at the maker's page before you accept:",
+            "{} is under the licence “{}”, which asks something of its users. Read it there before you accept:",
             model.name, model.license
         ));
-        ui.label(theme::small(model.source.clone().unwrap_or_default()));
+        ui.label(theme::small(model.page.clone().unwrap_or_default()));
         ui.horizontal(|ui| {
             if ui.button("Accept and download").clicked() {
                 *choice = Some(Choice::Accepted(model.id.clone()));
