@@ -362,7 +362,7 @@ fn dropped_files_are_imported_and_an_idle_window_draws_nothing() {
     let views = &window.harness.output().viewport_output;
     let soonest = views.values().map(|view| view.repaint_delay).min();
     assert!(
-        soonest > Some(std::time::Duration::from_secs(60)),
+        soonest > Some(Duration::from_secs(60)),
         "the next frame is due in {soonest:?} though nothing happens"
     );
 }
