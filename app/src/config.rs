@@ -136,9 +136,9 @@ pub struct Settings {
     pub embedder: Option<String>,
     /// The chat model's window in tokens.
     ///
-    /// Default 4096: the starter model's passages, history and answer fit, and its KV cache takes
-    /// 90 MiB. Larger windows cost memory in proportion.
-    pub context_len_tokens: u32,
+    /// Default: 4096, where passages, history and answer fit; more where its memory costs little, less where memory is
+    /// short. Larger windows cost memory in proportion.
+    pub context_len_tokens: Option<u32>,
     /// Tokens of passages put before the model.
     ///
     /// Default 1100: about six passages. A small model on two cores reads some 300 tokens a second,
@@ -177,7 +177,7 @@ impl Default for Settings {
         Self {
             chat_model: None,
             embedder: None,
-            context_len_tokens: 4096,
+            context_len_tokens: None,
             passage_budget_tokens: 1100,
             max_output_tokens: 400,
             temperature: 0.1,
@@ -332,8 +332,10 @@ impl Settings {
             value,
             reason: reason.to_owned(),
         };
-        if !(512..=1 << 20).contains(&self.context_len_tokens) {
-            let value = self.context_len_tokens.to_string();
+        if let Some(tokens) = self.context_len_tokens
+            && !(512..=1 << 20).contains(&tokens)
+        {
+            let value = tokens.to_string();
             return Err(wrong("context_len_tokens", value, "take 512 to 1048576"));
         }
         if !(50..=100_000).contains(&self.passage_budget_tokens) {

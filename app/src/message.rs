@@ -26,7 +26,9 @@ pub use history::{
     VersionKind, VersionSummary,
 };
 pub use import::{FileOutcome, FileReport, ImportReport};
-pub use models::{CatalogReport, CatalogSummary, Fit, ModelSummary, UnfinishedDownload};
+pub use models::{
+    CatalogReport, CatalogSummary, Fit, FitReport, ModelDetails, ModelSummary, UnfinishedDownload,
+};
 pub use sync::{
     Connection, DeviceStatus, EdgePhase, EdgeStatus, Missing, PairingEvent, Picture, Role,
     SyncCommand, SyncReport, SyncState, Warning,
@@ -138,6 +140,11 @@ pub enum Command {
     /// Throw away what has come of a download.
     DiscardDownload {
         /// As for [`Command::DownloadModel`].
+        model: String,
+    },
+    /// Everything about one model, and how it does on this machine.
+    ShowModel {
+        /// Id of an installed model or in the catalogue, or the absolute path of a GGUF file.
         model: String,
     },
     /// Remove an installed model.
@@ -346,6 +353,8 @@ pub enum Reply {
     Models(Vec<ModelSummary>),
     /// Of [`Command::Catalog`].
     Catalog(CatalogReport),
+    /// Of [`Command::ShowModel`].
+    Model(Box<ModelDetails>),
     /// Of [`WorkspaceCommand::List`], by name.
     Workspaces(Vec<WorkspaceSummary>),
     /// Of the other commands about workspaces.

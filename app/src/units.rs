@@ -20,6 +20,15 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
+/// A number of weights as the names of models have it: `135M`, `4.0B`.
+#[must_use]
+pub fn weights(number: u64) -> String {
+    match number {
+        0..1_000_000_000 => format!("{:.0}M", number as f64 / 1e6),
+        _ => format!("{:.1}B", number as f64 / 1e9),
+    }
+}
+
 /// A time, in milliseconds since 1970, where the user is: `2026-11-23 06:42`.
 #[must_use]
 pub fn time(at_ms: i64) -> String {

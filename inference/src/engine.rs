@@ -17,7 +17,7 @@ use crate::error::LoadError;
 use crate::gpu::Placement;
 use crate::llama_log::LlamaLog;
 use crate::prompt::thinking_support;
-use crate::request::{ModelInfo, ModelSpec, Role};
+use crate::request::{MemoryUse, ModelInfo, ModelSpec, Role};
 
 /// Loads the file of `spec`.
 pub(crate) fn load(
@@ -116,6 +116,7 @@ pub(crate) fn describe(model: &LlamaModel, context_len_tokens: u32, threads: u32
         n_params: model.n_params(),
         gpu: None,
         gpu_refused: None,
+        memory: MemoryUse::default(),
         variant: String::new(),
         threads,
         has_chat_template: chat_template(model).is_some(),

@@ -61,6 +61,7 @@ impl FakeEngine {
             n_params: 0,
             gpu: None,
             gpu_refused: None,
+            memory: crate::request::MemoryUse::default(),
             variant: "fake".into(),
             threads: 1,
             has_chat_template: true,

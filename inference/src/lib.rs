@@ -74,8 +74,8 @@ pub use frame::MAX_FRAME_BYTES;
 pub use generate::PROMPT_CHUNK_TOKENS;
 pub use handle::{EngineHandle, TokenStream, WorkerCommand, devices};
 pub use request::{
-    ChatMessage, ChatRole, Embeddings, GenerateRequest, GpuLayers, GpuUse, ModelInfo, ModelSpec,
-    Role, Sampling, StopReason, StreamEvent, Thinking, ThinkingSupport, TokenUsage,
+    ChatMessage, ChatRole, Embeddings, GenerateRequest, GpuLayers, GpuUse, MemoryUse, ModelInfo,
+    ModelSpec, Role, Sampling, StopReason, StreamEvent, Thinking, ThinkingSupport, TokenUsage,
 };
 pub use worker::run_worker;
 

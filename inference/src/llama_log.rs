@@ -11,10 +11,13 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::request::MemoryUse;
+
 /// The last lines of llama.cpp's log. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LlamaLog {
     lines: Arc<Mutex<VecDeque<Line>>>,
+    memory: Arc<Mutex<MemoryUse>>,
 }
 
 #[derive(Debug, Clone)]
@@ -53,9 +56,27 @@ impl LlamaLog {
             .map(|line| line.text.clone())
     }
 
+    /// Begins to count memory anew.
+    pub(crate) fn forget_memory(&self) {
+        *self.memory() = MemoryUse::default();
+    }
+
+    /// The buffers that were made since [`forget_memory`](Self::forget_memory), of all devices.
+    pub(crate) fn memory_use(&self) -> MemoryUse {
+        *self.memory()
+    }
+
     fn add(&self, level: Level, text: &str) {
         if level == Level::ERROR {
             eprintln!("{text}");
+        }
+        if let Some((kind, bytes)) = buffer(text) {
+            let mut memory = self.memory();
+            match kind {
+                "model" => memory.weights_bytes += bytes,
+                "KV" | "RS" | "state" => memory.context_bytes += bytes,
+                _ => memory.compute_bytes += bytes,
+            }
         }
         let mut lines = self.lock();
         if lines.len() == KEPT_LINES {
@@ -70,6 +91,19 @@ impl LlamaLog {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Line>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn memory(&self) -> MutexGuard<'_, MemoryUse> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a buffer is for and its size in bytes, from a line such as
+/// `load_tensors:   CPU_Mapped model buffer size =    93.71 MiB`: llama.cpp reports it nowhere else.
+fn buffer(line: &str) -> Option<(&str, u64)> {
+    let (before, size) = line.split_once(" buffer size =")?;
+    let kind = before.rsplit(' ').next()?;
+    let mib: f64 = size.trim().strip_suffix("MiB")?.trim().parse().ok()?;
+    Some((kind, (mib * 1024.0 * 1024.0).round() as u64))
 }
 
 /// Cuts `llama_model_load: ` off the front: the name of a C++ function helps no user.
@@ -163,6 +197,29 @@ mod tests {
         );
         log.clear();
         assert_eq!(log.first_error(), None);
+    }
+
+    #[test]
+    fn memory_is_read_from_the_lines_about_buffers() {
+        let log = LlamaLog::default();
+        for line in [
+            "load_tensors:   CPU_Mapped model buffer size =    93.50 MiB",
+            "llama_kv_cache:        CPU KV buffer size =    90.00 MiB",
+            "llama_context:        CPU  output buffer size =     0.25 MiB",
+            "sched_reserve:        CPU compute buffer size =    25.25 MiB",
+            "a buffer size = that is none",
+        ] {
+            log.add(Level::INFO, line);
+        }
+        let mib = 1024 * 1024;
+        let expected = MemoryUse {
+            weights_bytes: 93 * mib + mib / 2,
+            context_bytes: 90 * mib,
+            compute_bytes: 25 * mib + mib / 2,
+        };
+        assert_eq!(log.memory_use(), expected);
+        log.forget_memory();
+        assert_eq!(log.memory_use(), MemoryUse::default());
     }
 
     #[test]

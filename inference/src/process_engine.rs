@@ -81,7 +81,7 @@ impl ProcessEngine {
             gpu_layers: GpuLayers::None,
             ..self.spec.clone()
         };
-        if self.spec.gpu_layers != GpuLayers::None && !self.gpu_failed.load(Ordering::Relaxed) {
+        if self.spec.gpu_layers.wants_gpu() && !self.gpu_failed.load(Ordering::Relaxed) {
             match Connection::open(&self.worker, &self.spec).await {
                 Err(EngineError::WorkerDied { how, .. }) => {
                     tracing::warn!(how, "a model could not be loaded with a GPU");

@@ -45,6 +45,15 @@ pub enum GpuLayers {
     Exactly(u32),
 }
 
+impl GpuLayers {
+    /// Whether a GPU is wanted at all. Where none is, its driver is not even loaded: with no layer on it llama.cpp would
+    /// still take memory there.
+    #[must_use]
+    pub fn wants_gpu(self) -> bool {
+        !matches!(self, Self::None | Self::Exactly(0))
+    }
+}
+
 /// What of a model is on a GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GpuUse {
@@ -54,6 +63,17 @@ pub struct GpuUse {
     pub layers: u32,
     /// Layers of the model, the output counted as one.
     pub of_layers: u32,
+}
+
+/// Memory of a loaded model, processor and GPUs together, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryUse {
+    /// Weights: mapped from the file, rearranged for the processor, or on a GPU.
+    pub weights_bytes: u64,
+    /// What is kept of the tokens that were read: keys and values, or a running state.
+    pub context_bytes: u64,
+    /// Room to compute in.
+    pub compute_bytes: u64,
 }
 
 /// What a loaded model is.
@@ -77,6 +97,8 @@ pub struct ModelInfo {
     pub gpu: Option<GpuUse>,
     /// Why the processor does everything although a GPU was wanted and is there, or was there. For the user.
     pub gpu_refused: Option<String>,
+    /// The memory that it takes, as llama.cpp reports it.
+    pub memory: MemoryUse,
     /// Which build of the processor code runs, such as `haswell` or `zen4`; `unknown` where llama.cpp did not say.
     pub variant: String,
     /// Threads used to write tokens and to read prompts or texts.

@@ -22,7 +22,7 @@ use crate::gpu::{self, Placement};
 use crate::llama_log::LlamaLog;
 use crate::output::Output;
 use crate::protocol::{FromWorker, RequestError, ToWorker};
-use crate::request::{GpuLayers, ModelInfo, ModelSpec, Role, StreamEvent, Thinking};
+use crate::request::{ModelInfo, ModelSpec, Role, StreamEvent, Thinking};
 use crate::sandbox::{self, Needs};
 use crate::{device, engine, frame, stdio, threads};
 
@@ -70,7 +70,7 @@ fn tell_devices(output: &Output, log: &LlamaLog) -> ExitCode {
 
 /// Holds the model of `spec` until the program closes the pipe.
 fn serve(spec: &ModelSpec, output: &Output, log: &LlamaLog) -> ExitCode {
-    let gpu = spec.gpu_layers != GpuLayers::None;
+    let gpu = spec.gpu_layers.wants_gpu();
     let started = match start_llama(Some(&spec.path), gpu, log) {
         Ok(started) => started,
         Err(error) => return output.unusable(&error),
@@ -107,6 +107,7 @@ fn hold(
     output: &Output,
     log: &LlamaLog,
 ) -> Result<ExitCode, LoadError> {
+    log.forget_memory();
     let model = Arc::new(engine::load(&llama.backend, spec, placement, log)?);
     let threads = threads::choose(spec.threads);
     let on_gpu = placement.on_gpu;
@@ -116,6 +117,7 @@ fn hold(
     output.send(&FromWorker::Loaded(ModelInfo {
         gpu: placement.gpu_use(&model),
         gpu_refused: placement.refused.clone(),
+        memory: log.memory_use(),
         variant: llama.variant.clone(),
         sandbox: sandbox.clone(),
         ..info

@@ -8,16 +8,10 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::gguf::ModelKind;
+use crate::gguf::{ModelKind, ModelShape};
 
 /// Version of the catalogue's format that this program reads.
 const FORMAT_VERSION: u32 = 1;
-
-/// Memory that llama.cpp takes beside weights and context: compute buffers and the program itself.
-///
-/// About 300 MiB with a batch of 512 for a vocabulary of 262,144 (512 × 262,144 × 2 bytes of logits); less for
-/// smaller vocabularies.
-const WORKING_BYTES: u64 = 300 << 20;
 
 /// A known model.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -40,25 +34,42 @@ pub struct CatalogEntry {
     pub quantisation: String,
     /// Size of the file in bytes.
     pub size_bytes: u64,
-    /// Whether `size_bytes` is exact; if not, files of this name differ from it by a few percent.
-    pub size_is_exact: bool,
     /// Tokens that the model was trained to see at once.
     pub context_len_tokens: u32,
     /// Bytes that each token of the context takes in 16-bit numbers: layers × key-value heads × head length × 4.
     /// 0 for models that keep none.
     pub kv_bytes_per_token: u64,
+    /// How its weights are divided, as far as memory and speed depend on it; chat models only.
+    pub layout: Option<Layout>,
     /// Length of the vectors; embedders only.
     pub embedding_dim: Option<usize>,
     /// Licence; `Gemma` means Google's own terms of use.
     pub license: String,
-    /// SHA-256 of the GGUF file in lower-case hex, where the very file is known.
-    pub sha256: Option<String>,
+    /// SHA-256 of the GGUF file in lower-case hex.
+    pub sha256: String,
     /// What the user should know before choosing it.
     pub note: Option<String>,
     /// Where the file comes from; starter models only.
     pub starter: Option<StarterSource>,
     /// Where the file is on Hugging Face; `None` where it has to be fetched by hand.
     pub hub: Option<HubFile>,
+}
+
+/// What the header of a file says of how its weights are divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layout {
+    /// Layers.
+    pub layers: u32,
+    /// Length of the vectors between layers.
+    pub embedding_len: u64,
+    /// Entries of the vocabulary.
+    pub vocabulary_len: u64,
+    /// Whether the table of token vectors is the output head too.
+    pub ties_output: bool,
+    /// Of its experts how many of how many work for a token.
+    #[serde(default)]
+    pub experts: Option<(u64, u64)>,
 }
 
 /// A file on Hugging Face.
@@ -68,6 +79,8 @@ pub struct CatalogEntry {
 pub struct HubFile {
     /// `owner/repository`.
     pub repository: String,
+    /// The commit that has the very file: what stands on the newest one may be replaced.
+    pub revision: String,
     /// Path in it.
     pub file: String,
 }
@@ -90,13 +103,22 @@ pub struct StarterSource {
 }
 
 impl CatalogEntry {
-    /// Memory in bytes that the model needs with a context of `context_tokens`: weights, context, working memory.
-    ///
-    /// An estimate from above for the processor; with a graphics card the same sum counts for its memory.
+    /// How large its parts are, as far as it is known without the file: layers are taken to be equal.
     #[must_use]
-    pub fn memory_bytes(&self, context_tokens: u32) -> u64 {
-        let tokens = u64::from(context_tokens.min(self.context_len_tokens));
-        self.size_bytes + self.kv_bytes_per_token * tokens + WORKING_BYTES
+    pub fn shape(&self) -> Option<ModelShape> {
+        let layout = self.layout?;
+        let bits = self.size_bytes as f64 / self.parameters as f64;
+        let table = (layout.vocabulary_len * layout.embedding_len) as f64 * bits;
+        let table = (table as u64).min(self.size_bytes / 2);
+        let output_bytes = if layout.ties_output { 0 } else { table };
+        let layers = self.size_bytes - table - output_bytes;
+        Some(ModelShape::even(
+            layout,
+            layers,
+            self.kv_bytes_per_token,
+            table,
+            output_bytes,
+        ))
     }
 }
 
@@ -121,9 +143,7 @@ pub fn find(id: &str) -> Option<&'static CatalogEntry> {
 /// The known model whose file has this SHA-256 (lower-case hex). `None` means only that the file is not known.
 #[must_use]
 pub fn find_by_sha256(sha256: &str) -> Option<&'static CatalogEntry> {
-    catalog()
-        .iter()
-        .find(|entry| entry.sha256.as_deref() == Some(sha256))
+    catalog().iter().find(|entry| entry.sha256 == sha256)
 }
 
 fn parse(text: &str) -> Result<Vec<CatalogEntry>, toml::de::Error> {
@@ -178,33 +198,36 @@ mod tests {
                 entry.context_len_tokens >= 512 && !entry.license.is_empty(),
                 "{id}"
             );
-            assert!(
-                entry.kind != ModelKind::Chat || entry.kv_bytes_per_token > 0,
-                "{id}"
-            );
+            if entry.kind == ModelKind::Chat {
+                assert!(
+                    entry.kv_bytes_per_token > 0 && entry.layout.is_some(),
+                    "{id}"
+                );
+            }
         }
     }
 
     #[test]
-    fn hashes_are_given_only_for_exact_files() {
-        let is_sha256 = |text: &str| {
-            text.len() == 64 && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+    fn every_file_is_named_by_its_hash_and_revision() {
+        let is_hex = |text: &str, len| {
+            text.len() == len && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
         };
         for entry in catalog() {
-            assert!(
-                entry.sha256.as_deref().is_none_or(is_sha256),
-                "{}",
-                entry.id
-            );
-            assert_eq!(entry.sha256.is_some(), entry.size_is_exact, "{}", entry.id);
+            let id = &entry.id;
+            assert!(is_hex(&entry.sha256, 64), "{id}");
+            assert!(entry.hub.is_some() != entry.starter.is_some(), "{id}");
+            if let Some(hub) = &entry.hub {
+                assert!(is_hex(&hub.revision, 40), "{id}");
+            }
             if let Some(starter) = &entry.starter {
                 assert!(
-                    is_sha256(&starter.wheel_sha256) && is_sha256(&starter.member_sha256),
-                    "{}",
-                    entry.id
+                    is_hex(&starter.wheel_sha256, 64) && is_hex(&starter.member_sha256, 64),
+                    "{id}"
                 );
             }
         }
+        let hashes: HashSet<&str> = catalog().iter().map(|e| e.sha256.as_str()).collect();
+        assert_eq!(hashes.len(), catalog().len(), "one hash stands twice");
     }
 
     #[test]
@@ -223,16 +246,18 @@ mod tests {
     }
 
     #[test]
-    fn memory_grows_with_the_context_up_to_the_models_own() {
-        let entry = find("qwen3-4b-q4_k_m").unwrap();
-        assert_eq!(
-            entry.memory_bytes(8192) - entry.memory_bytes(4096),
-            4096 * 147_456
-        );
-        assert_eq!(
-            entry.memory_bytes(u32::MAX),
-            entry.memory_bytes(entry.context_len_tokens)
-        );
+    fn the_weights_of_a_known_layout_are_those_of_the_file() {
+        for entry in catalog() {
+            let Some(shape) = entry.shape() else { continue };
+            let off = shape.weights_bytes().abs_diff(entry.size_bytes);
+            assert!(off < 4096, "{}: {off} bytes off", entry.id);
+            assert!(shape.read_per_token_bytes() <= entry.size_bytes);
+        }
+        let experts = find("gpt-oss-20b-mxfp4").unwrap();
+        let read = experts.shape().unwrap().read_per_token_bytes();
+        // 3.6 of 20.9 billion weights.
+        let share = read as f64 / experts.size_bytes as f64;
+        assert!((0.12..0.25).contains(&share), "{share}");
     }
 
     #[test]

@@ -40,7 +40,9 @@ pub mod catalog;
 pub mod convert;
 mod durable;
 pub mod fetch;
+pub mod fit;
 pub mod gguf;
+pub mod memory_speed;
 pub mod store;
 
 pub use convert::EmbedderQuantisation;

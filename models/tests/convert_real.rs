@@ -42,7 +42,7 @@ fn the_starter_embedder_converts_to_the_known_file() {
     assert_eq!(model.id, known.id);
     assert_eq!(model.parameters, known.parameters);
     assert_eq!(model.size_bytes, known.size_bytes);
-    assert_eq!(Some(&model.sha256), known.sha256.as_ref());
+    assert_eq!(model.sha256, known.sha256);
     assert_eq!(
         (model.kind, model.pooling, model.embedding_dim),
         (ModelKind::Embedder, Some(Pooling::Mean), Some(384))

@@ -18,6 +18,7 @@ pub mod laptop;
 pub mod pairing;
 pub mod repository;
 pub mod source;
+pub mod toy_models;
 pub mod window;
 
 pub use laptop::{Laptop, Outcome};

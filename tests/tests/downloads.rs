@@ -95,9 +95,10 @@ fn what_cannot_be_downloaded_is_said_with_what_to_do() {
     }
 }
 
-/// A mirror and a limit are settings; Ctrl-C pauses, and what has come can be thrown away.
+/// A mirror and a limit are settings; Ctrl-C pauses, and what has come can be thrown away. What the mirror has in the
+/// place of a model of the catalogue is not taken for it.
 #[test]
-fn a_catalogue_model_comes_from_a_mirror_and_can_be_paused_and_discarded() {
+fn a_model_comes_from_a_mirror_and_can_be_paused_and_discarded() {
     let laptop = Laptop::new();
     let host = FileHost::start(&starter_chat_model(), Duration::ZERO);
     let mirror = format!("\"{}\"", host.base());
@@ -107,7 +108,11 @@ fn a_catalogue_model_comes_from_a_mirror_and_can_be_paused_and_discarded() {
     laptop
         .run(["settings", "download_kib_per_s", "8192"])
         .expect_success();
-    let id = "gpt-oss-20b-mxfp4";
+    let said = laptop.run(["models", "download", "gpt-oss-20b-mxfp4"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("12109566624"), "{said:?}");
+
+    let id = "owner/repository/model.gguf";
     let begun = Instant::now();
     let program = laptop
         .command(["models", "download", id])
@@ -123,10 +128,12 @@ fn a_catalogue_model_comes_from_a_mirror_and_can_be_paused_and_discarded() {
     assert!(begun.elapsed() < Duration::from_secs(10));
     let come = |laptop: &Laptop| {
         let listed = laptop
-            .run(["models", "catalog", id, "--json"])
+            .run(["models", "catalog", "--json"])
             .expect_success()
             .json();
-        listed["models"][0]["fetched_bytes"].as_u64()
+        let url = listed["others"][0]["url"].as_str();
+        assert!(url.is_none_or(|url| url.ends_with("/owner/repository/resolve/main/model.gguf")));
+        listed["others"][0]["done_bytes"].as_u64()
     };
     let fetched = come(&laptop).expect("something has come");
     assert!(

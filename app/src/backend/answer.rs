@@ -31,6 +31,8 @@ pub const HITS: usize = 16;
 /// Tokens that a model may think for before it is made to answer: at ten tokens a second, what a laptop without a GPU
 /// writes with a model of four billion weights, a minute and a half.
 const MOST_THOUGHT_TOKENS: u32 = 1024;
+/// Bytes of a question that fits into any window.
+const SHORT: usize = 512;
 /// Tokens kept free beside question, passages and answer: template, rounding.
 const MARGIN_TOKENS: usize = 64;
 /// Earlier turns given to the model. Older ones rarely matter and cost reading time.
@@ -120,7 +122,7 @@ async fn generate(
         eta_ms: None,
     });
     let info = running.engine.info().await.map_err(failure::of_engine)?;
-    if let Some(news) = shared.models.news_of_gpu(&info) {
+    for news in shared.models.news(&running, &info) {
         emitter.notice(news).await;
     }
     let style = Style::for_model(running.model.parameters);
@@ -205,8 +207,8 @@ async fn sections(
 ///
 /// A token is at least one byte, so a short question costs nothing here; without a chat model there is no bound.
 async fn require_room(shared: &Arc<Shared>, question: &str) -> Result<(), Failure> {
-    let may_be_too_long =
-        question.len() > shared.settings.current().context_len_tokens as usize / 2;
+    let window = shared.settings.current().context_len_tokens;
+    let may_be_too_long = question.len() > window.map_or(SHORT, |tokens| tokens as usize / 2);
     if may_be_too_long && shared.models.chosen(ModelKind::Chat)?.is_some() {
         let running = shared.models.chat().await?;
         let info = running.engine.info().await.map_err(failure::of_engine)?;

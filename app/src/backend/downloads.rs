@@ -9,23 +9,17 @@ use satchel_models::catalog::{self, CatalogEntry};
 use satchel_models::fetch::{self, FetchError, Observer, Options, Progress, Source, Unfinished};
 
 use super::contacts::Contacts;
-use super::failure;
 use super::jobs::{Emitter, Meter};
 use super::model_host::ModelHost;
+use super::{failure, fitting};
 use crate::config::Settings;
 use crate::message::{
-    CatalogReport, CatalogSummary, Failure, FailureKind, Fit, Stage, UnfinishedDownload,
+    CatalogReport, CatalogSummary, Failure, FailureKind, Fit, FitReport, Stage, UnfinishedDownload,
 };
 use crate::units::size;
 
 /// Where the files of the catalogue lie, unless the settings name a mirror.
 const HUB: &str = "https://huggingface.co";
-/// Window for which memory is told: the default of the settings.
-const WINDOW_TOKENS: u32 = 4096;
-/// The part of the memory that a model may take before little else can run: the system and a browser want the rest.
-const COMFORTABLE: f64 = 0.6;
-/// The part at which the machine begins to swap.
-const POSSIBLE: f64 = 0.9;
 
 /// What somebody wants to have.
 struct Wanted {
@@ -40,18 +34,19 @@ struct Wanted {
 /// When the store cannot be read.
 pub async fn catalog(host: &Arc<ModelHost>) -> Result<CatalogReport, Failure> {
     let (store, settings) = (host.store().clone(), host.settings());
+    let machine = host.machine().await;
     off_thread(move || {
         let installed = store.list().map_err(failure::of_model_store)?;
         // Names in files differ from those of the catalogue, and few hashes are known beforehand.
         let is_installed = |entry: &CatalogEntry, source: Option<&String>| {
             installed.iter().any(|model| {
-                let is_known = entry.sha256.as_ref() == Some(&model.sha256);
+                let is_known = entry.sha256 == model.sha256;
                 let is_from_there = source.is_some() && model.source_url.as_ref() == source;
                 is_known || is_from_there || model.id == entry.id
             })
         };
         let mut unfinished = unfinished(store.dir())?;
-        let memory_bytes = memory_bytes();
+        let context = settings.context_len_tokens;
         let models = catalog::catalog().iter().map(|entry| {
             let source = address(entry, &settings);
             let begun = unfinished
@@ -59,12 +54,19 @@ pub async fn catalog(host: &Arc<ModelHost>) -> Result<CatalogReport, Failure> {
                 .position(|download| source.as_ref() == Some(&download.url));
             let begun = begun.map(|at| unfinished.remove(at));
             let installed = is_installed(entry, source.as_ref());
-            summary(entry, source, begun, installed, memory_bytes)
+            summary(
+                entry,
+                source,
+                begun,
+                installed,
+                fitting::of_entry(entry, &machine, context),
+            )
         });
         Ok(CatalogReport {
             models: models.collect(),
             others: unfinished.into_iter().map(other).collect(),
-            memory_bytes,
+            memory_bytes: machine.memory_bytes,
+            recommended: fitting::best(&machine, context).map(|entry| entry.id.clone()),
         })
     })
     .await
@@ -92,7 +94,7 @@ pub async fn download(
     let wanted = wanted(model, &settings)?;
     check_licence(&wanted, accepts_licence)?;
     if let Some(entry) = wanted.entry {
-        warn_of_memory(entry, emitter).await;
+        warn_of_fit(host, entry, emitter).await;
     }
     let options = Options {
         limit_bytes_per_s: settings.download_kib_per_s.map(|kib| kib << 10),
@@ -167,8 +169,8 @@ fn wanted(model: &str, settings: &Settings) -> Result<Wanted, Failure> {
             name: entry.name.clone(),
             source: Source {
                 url,
-                size_bytes: entry.size_is_exact.then_some(entry.size_bytes),
-                sha256: entry.sha256.clone(),
+                size_bytes: Some(entry.size_bytes),
+                sha256: Some(entry.sha256.clone()),
             },
             entry: Some(entry),
         });
@@ -181,7 +183,7 @@ fn wanted(model: &str, settings: &Settings) -> Result<Wanted, Failure> {
         let mut parts = path.splitn(3, '/').filter(|part| !part.is_empty());
         match (parts.next(), parts.next(), parts.next()) {
             (Some(owner), Some(repository), Some(file)) if file.ends_with(".gguf") => {
-                hub_address(settings, &format!("{owner}/{repository}"), file)
+                hub_address(settings, &format!("{owner}/{repository}"), "main", file)
             }
             _ => {
                 return Err(Failure::new(
@@ -203,15 +205,21 @@ fn wanted(model: &str, settings: &Settings) -> Result<Wanted, Failure> {
     })
 }
 
-fn address(entry: &CatalogEntry, settings: &Settings) -> Option<String> {
+/// Where a model of the catalogue is fetched from.
+pub(super) fn address(entry: &CatalogEntry, settings: &Settings) -> Option<String> {
     let hub = entry.hub.as_ref()?;
-    Some(hub_address(settings, &hub.repository, &hub.file))
+    Some(hub_address(
+        settings,
+        &hub.repository,
+        &hub.revision,
+        &hub.file,
+    ))
 }
 
-fn hub_address(settings: &Settings, repository: &str, file: &str) -> String {
+fn hub_address(settings: &Settings, repository: &str, revision: &str, file: &str) -> String {
     let base = settings.model_mirror.as_deref().unwrap_or(HUB);
     let base = base.trim_end_matches('/');
-    format!("{base}/{repository}/resolve/main/{file}")
+    format!("{base}/{repository}/resolve/{revision}/{file}")
 }
 
 /// A licence that asks something of the user is accepted by the user.
@@ -240,39 +248,26 @@ fn page(entry: &CatalogEntry) -> Option<String> {
     Some(format!("{HUB}/{}", hub.repository))
 }
 
-async fn warn_of_memory(entry: &CatalogEntry, emitter: &Emitter) {
-    let total = memory_bytes();
-    if fit(entry, total) != Fit::Fits {
-        let needed = size(entry.memory_bytes(WINDOW_TOKENS));
-        let words = format!(
-            "{} needs about {needed} of memory; this machine has {}.",
-            entry.name,
-            size(total)
-        );
-        emitter.notice(words).await;
+/// Says beforehand that a model will not do well here, and which would.
+async fn warn_of_fit(host: &ModelHost, entry: &CatalogEntry, emitter: &Emitter) {
+    let (machine, context) = (host.machine().await, host.settings().context_len_tokens);
+    let fit = fitting::of_entry(entry, &machine, context);
+    if fit.verdict == Fit::Fits {
+        return;
     }
-}
-
-/// Memory of this machine; 0 where the system does not say.
-fn memory_bytes() -> u64 {
-    sysinfo::System::new().map_or(0, |mut system| {
-        system.refresh_memory();
-        system.total_memory()
-    })
-}
-
-fn fit(entry: &CatalogEntry, memory_bytes: u64) -> Fit {
-    if memory_bytes == 0 {
-        return Fit::Fits;
-    }
-    let share = entry.memory_bytes(WINDOW_TOKENS) as f64 / memory_bytes as f64;
-    if share <= COMFORTABLE {
-        Fit::Fits
-    } else if share <= POSSIBLE {
-        Fit::Tight
-    } else {
-        Fit::TooLarge
-    }
+    let better = fitting::best(&machine, context)
+        .filter(|better| better.kind == entry.kind)
+        .map_or_else(String::new, |better| {
+            format!(" {} would do well.", better.name)
+        });
+    let words = format!(
+        "{}: {}. It needs {}; this machine has {}.{better}",
+        entry.name,
+        fit.verdict.words(),
+        size(fit.memory_bytes()),
+        size(machine.memory_bytes)
+    );
+    emitter.notice(words).await;
 }
 
 fn summary(
@@ -280,7 +275,7 @@ fn summary(
     source: Option<String>,
     begun: Option<Unfinished>,
     installed: bool,
-    memory_bytes: u64,
+    fit: FitReport,
 ) -> CatalogSummary {
     CatalogSummary {
         id: entry.id.clone(),
@@ -288,13 +283,8 @@ fn summary(
         publisher: entry.publisher.clone(),
         kind: entry.kind.to_string(),
         quantisation: entry.quantisation.clone(),
-        // What the host says is true.
-        size_bytes: begun
-            .as_ref()
-            .map_or(entry.size_bytes, |begun| begun.total_bytes),
-        size_is_exact: entry.size_is_exact || begun.is_some(),
+        size_bytes: entry.size_bytes,
         context_len_tokens: entry.context_len_tokens,
-        memory_bytes: entry.memory_bytes(WINDOW_TOKENS),
         license: entry.license.clone(),
         sha256: entry.sha256.clone(),
         note: entry.note.clone(),
@@ -302,7 +292,7 @@ fn summary(
         source,
         page: page(entry),
         fetched_bytes: begun.map(|begun| begun.done_bytes),
-        fit: fit(entry, memory_bytes),
+        fit,
     }
 }
 

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use satchel_inference::EngineError;
+use satchel_models::gguf::GgufError;
 use satchel_models::store::{ImportError, StoreError as ModelStoreError};
 use satchel_sync::engine::ChangeError;
 use satchel_sync::keys::KeyError;
@@ -176,6 +177,21 @@ pub fn of_model_import(path: &Path, error: &ImportError) -> Failure {
     Failure::new(
         kind,
         format!("cannot import {}: {}", path.display(), words(error)),
+    )
+}
+
+/// A file that is not a model that can be used.
+#[must_use]
+pub fn of_model_file(path: &Path, error: &GgufError) -> Failure {
+    let kind = match error {
+        GgufError::Io(source) if source.kind() == std::io::ErrorKind::NotFound => {
+            FailureKind::NotFound
+        }
+        _ => FailureKind::General,
+    };
+    Failure::new(
+        kind,
+        format!("{} cannot be used: {}", path.display(), words(error)),
     )
 }
 

@@ -21,6 +21,8 @@ pub mod doctor;
 pub mod documents;
 pub mod downloads;
 pub mod failure;
+pub mod fitting;
+pub mod hardware;
 pub mod history;
 pub mod indexing;
 pub mod ingest;
@@ -324,6 +326,7 @@ async fn carry_out(
         Command::Models
         | Command::Catalog
         | Command::ImportModel { .. }
+        | Command::ShowModel { .. }
         | Command::DownloadModel { .. }
         | Command::DiscardDownload { .. }
         | Command::RemoveModel { .. } => {

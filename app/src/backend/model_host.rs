@@ -9,15 +9,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use satchel_inference::{EngineHandle, GpuLayers, ModelInfo, ModelSpec, Role, WorkerCommand};
+use satchel_models::fit::{Machine, USUAL_CONTEXT};
 use satchel_models::{EmbedderQuantisation, InstalledModel, ModelKind, ModelStore, VerifiedModel};
 use satchel_vector::{EmbedderKey, VectorStore};
 
 use super::contacts::Contacts;
 use super::jobs::{Emitter, Meter};
 use super::preferences::Preferences;
-use super::{downloads, failure};
+use super::{downloads, failure, fitting, hardware};
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Failure, FailureKind, ModelSummary, Reply, Stage};
+
+/// Below this no question fits into a window.
+const LEAST_CONTEXT: u32 = 256;
 
 /// Models and their workers.
 pub struct ModelHost {
@@ -25,8 +29,10 @@ pub struct ModelHost {
     settings: Arc<Preferences>,
     program: PathBuf,
     contacts: Contacts,
-    /// The user knows why no GPU is used.
+    /// What the user knows already: why no GPU is used, why the window is small.
     told_of_gpu: AtomicBool,
+    told_of_window: AtomicBool,
+    machine: tokio::sync::OnceCell<Machine>,
     chat: tokio::sync::Mutex<Option<Running>>,
     embedder: tokio::sync::Mutex<Option<Running>>,
 }
@@ -38,6 +44,8 @@ pub struct Running {
     pub model: InstalledModel,
     /// Its worker.
     pub engine: EngineHandle,
+    /// Its window is smaller than usual for want of memory.
+    pub is_short_of_memory: bool,
 }
 
 impl ModelHost {
@@ -53,6 +61,8 @@ impl ModelHost {
             program: dirs.program.clone(),
             contacts: Contacts::new(&dirs.state),
             told_of_gpu: AtomicBool::new(false),
+            told_of_window: AtomicBool::new(false),
+            machine: tokio::sync::OnceCell::new(),
             chat: tokio::sync::Mutex::new(None),
             embedder: tokio::sync::Mutex::new(None),
         })
@@ -64,11 +74,34 @@ impl ModelHost {
         &self.store
     }
 
-    /// Why a model does not run on the GPU that was wanted, once.
-    pub fn news_of_gpu(&self, info: &ModelInfo) -> Option<String> {
-        let why = info.gpu_refused.as_ref()?;
-        let is_new = !self.told_of_gpu.swap(true, Ordering::Relaxed);
-        is_new.then(|| format!("Answers come from the processor, not from the GPU: {why}."))
+    /// What the user should know of how a chat model runs, each thing once.
+    #[must_use]
+    pub fn news(&self, running: &Running, info: &ModelInfo) -> Vec<String> {
+        let is_new = |told: &AtomicBool| !told.swap(true, Ordering::Relaxed);
+        let mut news = Vec::new();
+        if let Some(why) = &info.gpu_refused
+            && is_new(&self.told_of_gpu)
+        {
+            news.push(format!(
+                "Answers come from the processor, not from the GPU: {why}."
+            ));
+        }
+        if running.is_short_of_memory && is_new(&self.told_of_window) {
+            news.push(format!(
+                "Little memory is free: {} sees {} tokens at once.",
+                display_name(&running.model),
+                info.context_len_tokens
+            ));
+        }
+        news
+    }
+
+    /// What this machine has for models. Takes some tenths of a second the first time.
+    pub async fn machine(&self) -> Machine {
+        *self
+            .machine
+            .get_or_init(|| hardware::machine(&self.program))
+            .await
     }
 
     /// The hosts that models were asked for.
@@ -123,19 +156,18 @@ impl ModelHost {
             return Err(Failure::new(FailureKind::NotFound, "no chat model is installed")
                 .with_hint("`satchel models catalog` lists some that `satchel models download` fetches; `satchel models import FILE.gguf` takes one of yours. Search works without."));
         };
-        let window = self
-            .settings
-            .current()
-            .context_len_tokens
-            .min(model.context_len_tokens);
-        let running = self
-            .start(
-                model,
-                Role::Chat {
-                    context_len_tokens: window.max(256),
-                },
-            )
-            .await?;
+        let wanted = self.settings.current().context_len_tokens;
+        let advised = model.clone();
+        let advice = tokio::task::spawn_blocking(move || {
+            fitting::of_chat_model(&advised, &hardware::memory_now(), wanted)
+        });
+        let advice = advice
+            .await
+            .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?;
+        let context_len_tokens = advice.context_len_tokens.max(LEAST_CONTEXT);
+        let mut running = self.start(model, Role::Chat { context_len_tokens }).await?;
+        let usual = USUAL_CONTEXT.min(running.model.context_len_tokens);
+        running.is_short_of_memory = wanted.is_none() && context_len_tokens < usual;
         Ok(slot.insert(running).clone())
     }
 
@@ -176,6 +208,7 @@ impl ModelHost {
         Ok(Running {
             model,
             engine: self.engine(&verified, role),
+            is_short_of_memory: false,
         })
     }
 
@@ -304,6 +337,10 @@ pub async fn carry_out(
             .map(Reply::Done),
         Command::DiscardDownload { model } => {
             downloads::discard(host, &model).await.map(Reply::Done)
+        }
+        Command::ShowModel { model } => {
+            let details = fitting::show(host, model).await?;
+            Ok(Reply::Model(Box::new(details)))
         }
         Command::RemoveModel { model } => host.remove(&model).await.map(Reply::Done),
         _ => Err(Failure::new(

@@ -265,6 +265,14 @@ pub(crate) enum ModelsAction {
         /// Only those whose id, name, maker, kind or licence contains this
         filter: Option<String>,
     },
+    /// Show one in all its particulars: what it is, the memory that it needs, how it does on this machine
+    #[command(
+        after_help = "A MODEL is an installed one, an id of `satchel models catalog`, or a GGUF file."
+    )]
+    Show {
+        /// Which
+        model: String,
+    },
     /// Download one and install it; run it again to go on after an interruption
     #[command(
         after_help = "A MODEL is an id of `satchel models catalog`, OWNER/REPOSITORY/FILE.gguf on Hugging Face, or an address.\n\

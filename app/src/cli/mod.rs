@@ -3,7 +3,7 @@
 //! Decides nothing that the window could not. Data goes to stdout, messages to stderr. Start at [`run`].
 
 use std::io::{IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -277,6 +277,19 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
         } => Command::DownloadModel {
             model,
             accepts_licence: accept_licence,
+        },
+        CliCommand::Models {
+            action: Some(ModelsAction::Show { model }),
+        } => Command::ShowModel {
+            // A file may lie where the command is given, and the command be carried out elsewhere.
+            model: if Path::new(&model).is_file() {
+                absolute(&[PathBuf::from(model)])?
+                    .remove(0)
+                    .to_string_lossy()
+                    .into_owned()
+            } else {
+                model
+            },
         },
         CliCommand::Models {
             action: Some(ModelsAction::Discard { model }),

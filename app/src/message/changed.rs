@@ -63,6 +63,7 @@ impl Command {
             | Self::Settings
             | Self::Models
             | Self::Catalog
+            | Self::ShowModel { .. }
             | Self::Sync(_)
             | Self::Doctor
             | Self::Status => {}

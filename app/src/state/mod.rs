@@ -13,9 +13,9 @@ pub mod saved;
 pub mod sync;
 
 use crate::message::{
-    CatalogReport, Changed, Command, Event, Failure, FailureKind, Finding, ModelSummary, Progress,
-    Reply, SearchMode, SearchReport, SettingsReport, Stage, StatusReport, SyncCommand,
-    ThreadSummary, WorkspaceCommand, WorkspaceSummary,
+    CatalogReport, Changed, Command, Event, Failure, FailureKind, Finding, ModelDetails,
+    ModelSummary, Progress, Reply, SearchMode, SearchReport, SettingsReport, Stage, StatusReport,
+    SyncCommand, ThreadSummary, WorkspaceCommand, WorkspaceSummary,
 };
 use chat::Chat;
 use library::Library;
@@ -177,6 +177,8 @@ pub struct SessionState {
     pub models: Vec<ModelSummary>,
     /// Models that could be installed, once known.
     pub catalog: Option<CatalogReport>,
+    /// The model whose particulars are shown.
+    pub model_shown: Option<ModelDetails>,
     /// What the last check found.
     pub findings: Vec<Finding>,
     /// The settings, once known.
@@ -396,6 +398,7 @@ impl SessionState {
             }
             Reply::Models(models) => self.models = models,
             Reply::Catalog(report) => self.catalog = Some(report),
+            Reply::Model(details) => self.model_shown = Some(*details),
             Reply::Workspaces(workspaces) => self.workspaces = workspaces,
             Reply::Workspace(report) => {
                 self.reopens = matches!(purpose, Purpose::Switch | Purpose::Join);

@@ -5,8 +5,8 @@
 use eframe::egui::{self, RichText};
 
 use super::{Removal, Window, fields, theme};
-use crate::message::{CatalogSummary, Command, Fit};
-use crate::state::{Opening, Purpose};
+use crate::message::{CatalogSummary, Command, Fit, FitReport, ModelDetails};
+use crate::state::{Opening, Purpose, SessionState};
 use crate::units::size;
 
 /// What is typed and asked in the catalogue.
@@ -24,12 +24,13 @@ enum Choice {
     Accepted(String),
     Licence(Option<String>),
     Discard(String, String),
+    Details(String),
 }
 
 /// Draws the catalogue.
 pub(super) fn catalog_ui(window: &mut Window, ui: &mut egui::Ui) {
     let Some(report) = &window.state.catalog else {
-        ui.label("Opening …");
+        ui.label("Looking at this machine …");
         return;
     };
     let is_offline = window
@@ -44,7 +45,9 @@ pub(super) fn catalog_ui(window: &mut Window, ui: &mut egui::Ui) {
     if is_offline {
         ui.label("Downloads are off: Settings, “Stay offline whatever comes”.");
     }
-    let ready = matches!(window.state.opening, Opening::Done) && !is_offline;
+    // One at a time: two would only share the line.
+    let is_busy = window.state.is_busy(Purpose::Download);
+    let ready = matches!(window.state.opening, Opening::Done) && !is_offline && !is_busy;
     let mut choice = None;
     let draft = &mut window.view.catalog;
     let hint = "Name, maker, licence or purpose";
@@ -61,7 +64,11 @@ pub(super) fn catalog_ui(window: &mut Window, ui: &mut egui::Ui) {
             theme::card(ui).show(ui, |ui| {
                 ui.set_width(ui.available_width());
                 let asked = draft.accepting.as_ref() == Some(&model.id);
-                model_ui(ui, model, ready, asked, &mut choice);
+                let recommended = report.recommended.as_ref() == Some(&model.id);
+                model_ui(ui, model, ready, (asked, recommended), &mut choice);
+                if let Some(details) = shown_details(&window.state, &model.id) {
+                    details_ui(ui, details);
+                }
             });
         });
     }
@@ -88,6 +95,7 @@ pub(super) fn catalog_ui(window: &mut Window, ui: &mut egui::Ui) {
             window.download(model, true);
         }
         Some(Choice::Licence(model)) => window.view.catalog.accepting = model,
+        Some(Choice::Details(model)) => window.toggle_details(model),
         Some(Choice::Discard(model, name)) => {
             window.view.removing = Some(Removal {
                 what: format!("what has come of {name}"),
@@ -117,18 +125,17 @@ fn model_ui(
     ui: &mut egui::Ui,
     model: &CatalogSummary,
     ready: bool,
-    asked: bool,
+    (asked, recommended): (bool, bool),
     choice: &mut Option<Choice>,
 ) {
     let palette = theme::palette(ui);
     ui.horizontal(|ui| {
         ui.label(RichText::new(&model.name).strong());
-        let colour = match model.fit {
-            Fit::Fits => palette.good,
-            Fit::Tight => palette.warning,
-            Fit::TooLarge => palette.problem,
-        };
-        ui.label(RichText::new(model.fit_words()).small().color(colour));
+        ui.label(verdict(&model.fit, &palette));
+        if recommended {
+            let words = RichText::new("suits this machine best").small().strong();
+            ui.label(words.color(palette.good));
+        }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             let begun = model.fetched_bytes.is_some();
             let verb = if begun { "Continue" } else { "Download" };
@@ -148,6 +155,11 @@ fn model_ui(
                     let (id, name) = (model.id.clone(), model.name.clone());
                     *choice = Some(Choice::Discard(id, name));
                 }
+            }
+            let details = ui.small_button("Details");
+            let details = details.accessible_name(format!("Details of {}", model.name));
+            if details.clicked() {
+                *choice = Some(Choice::Details(model.id.clone()));
             }
         });
     });
@@ -172,6 +184,39 @@ fn model_ui(
     }
 }
 
+/// Whether a model suits this machine, and how fast it is about to be.
+pub(super) fn verdict(fit: &FitReport, palette: &theme::Palette) -> RichText {
+    let colour = match fit.verdict {
+        Fit::Fits => palette.good,
+        Fit::Slow | Fit::Tight => palette.warning,
+        Fit::TooLarge => palette.problem,
+    };
+    let speed = fit
+        .speed()
+        .map_or_else(String::new, |speed| format!(", {speed}"));
+    RichText::new(format!("{}{speed}", fit.verdict.words()))
+        .small()
+        .color(colour)
+}
+
+/// The particulars of a model, where they are wanted.
+pub(super) fn shown_details<'s>(state: &'s SessionState, id: &str) -> Option<&'s ModelDetails> {
+    state.model_shown.as_ref().filter(|shown| shown.id == id)
+}
+
+/// The particulars of a model.
+pub(super) fn details_ui(ui: &mut egui::Ui, details: &ModelDetails) {
+    ui.add_space(theme::GAP / 2.0);
+    ui.add(egui::Label::new(theme::small(details.judgement())).wrap());
+    egui::Grid::new("details").num_columns(2).show(ui, |ui| {
+        for (word, what) in details.facts() {
+            ui.label(theme::small(word));
+            ui.add(egui::Label::new(RichText::new(what).small()).wrap());
+            ui.end_row();
+        }
+    });
+}
+
 fn facts(model: &CatalogSummary) -> String {
     let purpose = match model.kind.as_str() {
         "chat" => "answers questions",
@@ -182,11 +227,11 @@ fn facts(model: &CatalogSummary) -> String {
         .progress()
         .map_or_else(String::new, |words| format!(" · {words}"));
     format!(
-        "{purpose} · {} · {} · {} · needs about {} of memory · {}{come}",
+        "{purpose} · {} · {} · {} · needs {} of memory · {}{come}",
         model.publisher,
         model.quantisation,
         size(model.size_bytes),
-        size(model.memory_bytes),
+        size(model.fit.memory_bytes()),
         model.license,
     )
 }
@@ -207,6 +252,19 @@ fn address_ui(draft: &mut Draft, ui: &mut egui::Ui, ready: bool, choice: &mut Op
 }
 
 impl Window {
+    /// Shows the particulars of a model, or hides them.
+    pub(super) fn toggle_details(&mut self, model: String) {
+        if self
+            .state
+            .model_shown
+            .take_if(|shown| shown.id == model)
+            .is_none()
+        {
+            let command = Command::ShowModel { model };
+            self.send(Purpose::Refresh, "", command);
+        }
+    }
+
     fn download(&mut self, model: String, accepts_licence: bool) {
         let command = Command::DownloadModel {
             model,

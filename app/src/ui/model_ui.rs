@@ -4,7 +4,7 @@
 
 use eframe::egui::{self, RichText};
 
-use super::catalog_ui::catalog_ui;
+use super::catalog_ui::{catalog_ui, details_ui, shown_details};
 use super::chat_ui::column;
 use super::{Pick, Removal, Window, fields, theme, typed_path};
 use crate::message::{Command, Level, ModelSummary};
@@ -43,6 +43,7 @@ fn models_ui(window: &mut Window, ui: &mut egui::Ui) {
     }
     let mut used = None;
     let mut removed = None;
+    let mut detailed = None;
     for model in &window.state.models {
         ui.push_id(&model.id, |ui| {
             theme::card(ui).show(ui, |ui| {
@@ -60,15 +61,26 @@ fn models_ui(window: &mut Window, ui: &mut egui::Ui) {
                         if !model.in_use && ui.small_button("Use").clicked() {
                             used = Some((setting_of(model), model.id.clone()));
                         }
+                        let details = ui.small_button("Details");
+                        let details = details.accessible_name(format!("Details of {}", model.name));
+                        if details.clicked() {
+                            detailed = Some(model.id.clone());
+                        }
                     });
                 });
                 ui.label(theme::small(facts(model)));
+                if let Some(details) = shown_details(&window.state, &model.id) {
+                    details_ui(ui, details);
+                }
             });
         });
     }
     if let Some((setting, id)) = used {
         // A TOML string; ids are file names without quotation marks.
         window.change_setting(setting, format!("\"{id}\""));
+    }
+    if let Some(model) = detailed {
+        window.toggle_details(model);
     }
     if removed.is_some() {
         window.view.removing = removed;

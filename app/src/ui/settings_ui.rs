@@ -116,11 +116,7 @@ fn answers_ui(window: &mut Window, ui: &mut egui::Ui) {
                 changed = Some(("passage_budget_tokens", value));
             }
             ui.end_row();
-            let size = egui::Slider::new(&mut values.context_len_tokens, 1024..=32_768);
-            let help = "Seen at once. More takes memory in proportion.";
-            if fields::slider(ui, "Model's window", help, in_tokens(size)) {
-                changed = Some(("context_len_tokens", values.context_len_tokens.to_string()));
-            }
+            window_row(ui, values, &mut changed);
             ui.end_row();
         });
     let mut thinking = values.thinking;
@@ -146,6 +142,31 @@ fn answers_ui(window: &mut Window, ui: &mut egui::Ui) {
     }
     if let Some((name, value)) = changed {
         window.change_setting(name, value);
+    }
+}
+
+/// The model's window: what suits the machine, or what the user says.
+fn window_row(
+    ui: &mut egui::Ui,
+    values: &mut Settings,
+    changed: &mut Option<(&'static str, String)>,
+) {
+    const NAME: &str = "context_len_tokens";
+    let help = "Seen at once. More takes memory in proportion.";
+    let Some(tokens) = &mut values.context_len_tokens else {
+        let label = ui.label("Model's window").on_hover_text(help);
+        let choose = ui.button("Chosen by memory").labelled_by(label.id);
+        if choose
+            .on_hover_text("Press to choose it yourself")
+            .clicked()
+        {
+            *changed = Some((NAME, "4096".to_owned()));
+        }
+        return;
+    };
+    let slider = egui::Slider::new(tokens, 1024..=32_768);
+    if fields::slider(ui, "Model's window", help, in_tokens(slider)) {
+        *changed = Some((NAME, tokens.to_string()));
     }
 }
 

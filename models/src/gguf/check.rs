@@ -14,6 +14,7 @@ use super::read::{Entry, Header, TensorInfo, Value, read_header};
 use super::rules::{
     ARCHITECTURE_NUMBERS, EMBEDDER_ARCHITECTURES, SUPPORTED_ARCHITECTURES, TOKENIZER_TYPES,
 };
+use super::shape::{self, Attention};
 use super::summary::{GgufSummary, ModelKind, Pooling, quantisation_name};
 use super::{DEFAULT_ALIGNMENT_BYTES, ValueType, padded};
 
@@ -334,14 +335,17 @@ impl Facts<'_> {
             .number(&format!("{architecture}.pooling_type"))?
             .and_then(Pooling::from_number);
         let parameters = self.header.tensors.iter().map(elements).sum();
+        let block_count = as_u32(of_architecture("block_count")?);
+        let attention = self.attention(&architecture)?;
         Ok(GgufSummary {
+            shape: shape::of(self.header, block_count, &attention),
             kind: kind(&architecture, pooling),
             name: self.display_text("general.name")?,
             parameters,
             quantisation: self.quantisation()?,
             context_len_tokens: as_u32(of_architecture("context_length")?),
             embedding_dim: as_u32(of_architecture("embedding_length")?) as usize,
-            block_count: as_u32(of_architecture("block_count")?),
+            block_count,
             vocabulary_len,
             has_chat_template: self.header.metadata.contains_key("tokenizer.chat_template"),
             pooling,
@@ -349,6 +353,28 @@ impl Facts<'_> {
             tensor_count: self.header.tensors.len(),
             file_bytes,
             architecture,
+        })
+    }
+
+    /// The numbers of the attention; a list of one for each layer counts as unknown, as the tensors tell it then.
+    fn attention(&self, architecture: &str) -> Result<Attention, GgufError> {
+        let number = |name: &str| self.number_unless_list(&format!("{architecture}.{name}"));
+        let heads = number("attention.head_count")?.unwrap_or(0);
+        let width = number("embedding_length")?.unwrap_or(0);
+        let head_len = width.checked_div(heads).unwrap_or(0);
+        Ok(Attention {
+            heads,
+            kv_heads: number("attention.head_count_kv")?.unwrap_or(heads),
+            key_len: number("attention.key_length")?.unwrap_or(head_len),
+            value_len: number("attention.value_length")?.unwrap_or(head_len),
+            is_latent: number("attention.key_length_mla")?.is_some(),
+            sharing_layers: number("attention.shared_kv_layers")?.unwrap_or(0),
+            state_len: number("ssm.state_size")?.unwrap_or(0),
+            inner_len: number("ssm.inner_size")?.unwrap_or(0),
+            experts: (
+                number("expert_used_count")?.unwrap_or(0),
+                number("expert_count")?.unwrap_or(0),
+            ),
         })
     }
 

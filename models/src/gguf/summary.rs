@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::shape::ModelShape;
+
 /// What a model is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +110,8 @@ pub struct GgufSummary {
     pub tensor_count: usize,
     /// Size of the file in bytes.
     pub file_bytes: u64,
+    /// How large its parts are.
+    pub shape: ModelShape,
 }
 
 /// The usual name of a `general.file_type` number (`llama_ftype` of llama.cpp).

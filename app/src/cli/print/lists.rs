@@ -5,8 +5,8 @@
 use super::{Printer, clean, indent, write_json};
 use crate::config::DataDirs;
 use crate::message::{
-    CatalogReport, CatalogSummary, DocumentSummary, FileOutcome, Finding, Level, ModelSummary,
-    SettingsReport, StatusReport, ThreadReport, ThreadSummary, WorkspaceSummary,
+    CatalogReport, CatalogSummary, DocumentSummary, FileOutcome, Finding, Level, ModelDetails,
+    ModelSummary, SettingsReport, StatusReport, ThreadReport, ThreadSummary, WorkspaceSummary,
 };
 use crate::units::{size, time};
 
@@ -228,6 +228,7 @@ impl Printer {
             let others = &report.others;
             write_json(&serde_json::json!({
                 "models": models, "others": others, "memory_bytes": report.memory_bytes,
+                "recommended": report.recommended,
             }));
             return;
         }
@@ -238,11 +239,9 @@ impl Printer {
                 model.kind,
                 model.quantisation,
                 size(model.size_bytes),
-                size(model.memory_bytes),
+                size(model.fit.memory_bytes()),
                 model.license,
-                model
-                    .progress()
-                    .unwrap_or_else(|| model.fit_words().to_owned()),
+                self.state_of(model, report),
             ));
         }
         for other in &report.others {
@@ -257,8 +256,31 @@ impl Printer {
             self.message("No model of the catalogue contains that.");
         }
         self.message(&format!(
-            "This machine has {} of memory. `satchel models download ID` fetches one, with a window of 4,096 tokens in mind.",
+            "This machine has {} of memory. `satchel models show ID` tells more of one, `satchel models download ID` fetches it.",
             size(report.memory_bytes)
         ));
+    }
+
+    /// How far a model is, else how it would do.
+    fn state_of(&self, model: &CatalogSummary, report: &CatalogReport) -> String {
+        let mut state = model
+            .progress()
+            .unwrap_or_else(|| model.fit.verdict.words().to_owned());
+        if let Some(speed) = model.fit.speed() {
+            state += &format!(", {speed}");
+        }
+        if report.recommended.as_ref() == Some(&model.id) {
+            state += &self.bold("  ← suits this machine best");
+        }
+        state
+    }
+
+    /// One model in all its particulars.
+    pub(super) fn model(&self, details: &ModelDetails) {
+        self.line(&self.bold(&clean(&details.name)));
+        for (word, what) in details.facts() {
+            self.line(&format!("{word:<15} {}", clean(&what)));
+        }
+        self.line(&format!("{:<15} {}", "This machine", details.judgement()));
     }
 }
