@@ -34,6 +34,8 @@ const RESERVE_BYTES: u64 = 256 << 20;
 const MAX_IDLE_ROUNDS: u32 = 3;
 /// Wait before a host that did not answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Bytes after which the beginning of a file is first looked at.
+const FIRST_LOOK_BYTES: usize = 512 << 10;
 
 /// A file to be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,11 +176,7 @@ pub async fn fetch(
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<Fetched, FetchError> {
-    let url = Url::parse(&source.url).ok();
-    let url = url.filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host());
-    let url = url.ok_or_else(|| FetchError::Address {
-        url: source.url.clone(),
-    })?;
+    let url = address(source)?;
     let host = host_of(&url);
     let (http, limit) = (
         Http::new(options, observer)?,
@@ -235,6 +233,61 @@ pub async fn fetch(
             }
         }
     }
+}
+
+/// Shows the beginning of a file to `judge` before all of it is fetched.
+///
+/// `judge` gets what has come and the length of the file, each time that the beginning is twice as long, until it gives
+/// a value or `most` bytes have come. `None` where it gave none, and where asking would not spare anything: a part of
+/// the file has come already, it is hardly longer than `most`, its host gives no parts, or does not answer now, which
+/// [`fetch`](fetch()) has more patience for.
+///
+/// # Errors
+/// [`FetchError`], where asking again would not help.
+pub async fn begin<T>(
+    store: &Path,
+    source: &Source,
+    options: &Options,
+    observer: &dyn Observer,
+    most: u64,
+    judge: impl Fn(&[u8], u64) -> Option<T>,
+) -> Result<Option<T>, FetchError> {
+    let url = address(source)?;
+    let dir = store.to_owned();
+    let begun = off_thread(move || part::unfinished(&dir)).await;
+    let begun = begun.unwrap_or_default();
+    if begun.iter().any(|known| known.url == source.url) {
+        return Ok(None);
+    }
+    let http = Http::new(options, observer)?;
+    let found = match http.find(&url, source).await {
+        Ok(found) if found.has_ranges && found.size_bytes > 2 * most => found,
+        Err(Miss::Never(error)) => return Err(error),
+        _ => return Ok(None),
+    };
+    let Ok(mut response) = http.part(&found, 0..most).await else {
+        return Ok(None);
+    };
+    let (mut bytes, mut wanted) = (Vec::new(), FIRST_LOOK_BYTES);
+    while let Ok(Some(piece)) = response.chunk().await {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() >= wanted || bytes.len() as u64 >= most {
+            wanted = 2 * bytes.len();
+            let judged = judge(&bytes, found.size_bytes);
+            if judged.is_some() {
+                return Ok(judged);
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn address(source: &Source) -> Result<Url, FetchError> {
+    let url = Url::parse(&source.url).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host());
+    url.ok_or_else(|| FetchError::Address {
+        url: source.url.clone(),
+    })
 }
 
 /// Asks for the file until the host answers.

@@ -12,7 +12,7 @@ use common::Toy;
 use common::host::{Fault, Host};
 use satchel_models::ModelStore;
 use satchel_models::fetch::{
-    FetchError, Fetched, Options, Progress, Source, discard, fetch, unfinished,
+    FetchError, Fetched, Options, Progress, Source, begin, discard, fetch, unfinished,
 };
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -407,6 +407,55 @@ async fn lies_about_the_length_are_noticed() {
         ),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_file_can_be_judged_by_its_beginning() {
+    let body = content(60, 21);
+    let host = Host::new(body.clone()).await;
+    let store = tempfile::tempdir().unwrap();
+    let options = options();
+    let begin = async |most: usize, enough: usize| {
+        let judge = |bytes: &[u8], size_bytes: u64| {
+            assert_eq!(size_bytes, body.len() as u64);
+            assert!(body.starts_with(bytes), "other bytes");
+            (bytes.len() >= enough).then_some(bytes.len())
+        };
+        let observer = |_: Progress| {};
+        let source = source(&host);
+        begin(
+            store.path(),
+            &source,
+            &options,
+            &observer,
+            most as u64,
+            judge,
+        )
+        .await
+    };
+    let seen = begin(29 * MIB, MIB).await.unwrap().unwrap();
+    assert!((MIB..3 * MIB).contains(&seen), "{seen}");
+    // What lies in the buffers of a connection was sent too.
+    let sent = host.served_bytes();
+    assert!(sent < 16 * MIB as u64, "{sent} bytes for one MiB");
+    assert_eq!(
+        begin(4 * MIB, 5 * MIB).await.unwrap(),
+        None,
+        "it is never enough"
+    );
+    // Nothing would be spared.
+    let before = host.served_bytes();
+    assert_eq!(begin(31 * MIB, 0).await.unwrap(), None);
+    host.change(|file| file.has_ranges = false);
+    assert_eq!(begin(4 * MIB, 0).await.unwrap(), None);
+    assert!(host.served_bytes() < before + body.len() as u64 + 2);
+    host.judge(|_, _| Fault {
+        status: Some(404),
+        ..Fault::default()
+    });
+    let error = begin(4 * MIB, 0).await.unwrap_err();
+    assert!(matches!(error, FetchError::NotThere { .. }), "{error}");
+    assert_eq!(fs::read_dir(store.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]

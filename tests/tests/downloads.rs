@@ -95,6 +95,38 @@ fn what_cannot_be_downloaded_is_said_with_what_to_do() {
     }
 }
 
+/// What a file is stands at its beginning: one that could not be used is not fetched.
+#[test]
+fn a_model_that_cannot_be_used_is_refused_by_its_header() {
+    let laptop = Laptop::new();
+    let known = std::fs::read(starter_chat_model()).unwrap();
+    let at = known
+        .windows(5)
+        .position(|bytes| bytes == b"llama")
+        .unwrap();
+    let mut strange = known;
+    strange[at..at + 5].copy_from_slice(b"alpha");
+    let strange = laptop.write("strange.gguf", strange);
+    let host = FileHost::start(&strange, Duration::ZERO);
+    let url = format!("{}/owner/repository/resolve/main/model.gguf", host.base());
+    let said = laptop.run(["models", "download", &url]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.stderr.contains("was not downloaded") && said.stderr.contains("alpha"),
+        "{said:?}"
+    );
+    assert!(
+        host.served_bytes() < 16 << 20,
+        "{} bytes",
+        host.served_bytes()
+    );
+    let listed = laptop
+        .run(["models", "catalog", "--json"])
+        .expect_success()
+        .json();
+    assert_eq!(listed["others"].as_array().unwrap().len(), 0);
+}
+
 /// A mirror and a limit are settings; Ctrl-C pauses, and what has come can be thrown away. What the mirror has in the
 /// place of a model of the catalogue is not taken for it.
 #[test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use satchel_models::catalog::{self, CatalogEntry};
 use satchel_models::fetch::{self, FetchError, Observer, Options, Progress, Source, Unfinished};
+use satchel_models::gguf::{self, GgufError, GgufSummary};
 
 use super::contacts::Contacts;
 use super::jobs::{Emitter, Meter};
@@ -20,6 +21,9 @@ use crate::units::size;
 
 /// Where the files of the catalogue lie, unless the settings name a mirror.
 const HUB: &str = "https://huggingface.co";
+
+/// Bytes in which the header of a model is looked for: most take 2 to 8 MiB, Gemma's large vocabulary 16.
+const HEADER_BYTES: u64 = 32 << 20;
 
 /// What somebody wants to have.
 struct Wanted {
@@ -93,9 +97,6 @@ pub async fn download(
     }
     let wanted = wanted(model, &settings)?;
     check_licence(&wanted, accepts_licence)?;
-    if let Some(entry) = wanted.entry {
-        warn_of_fit(host, entry, emitter).await;
-    }
     let options = Options {
         limit_bytes_per_s: settings.download_kib_per_s.map(|kib| kib << 10),
         proxy: settings.proxy.clone(),
@@ -103,14 +104,16 @@ pub async fn download(
     };
     let store = host.store().clone();
     let teller = Teller::new(emitter, host.contacts().clone());
+    let judging = judge(host, &wanted, &options, &teller);
+    tokio::select! {
+        judged = judging => judged?,
+        () = emitter.cancelled() => return Err(paused()),
+    }
     let fetching = fetch::fetch(store.dir(), &wanted.source, &options, &teller);
     let fetched = tokio::select! {
         fetched = fetching => fetched.map_err(of_fetch)?,
         () = emitter.cancelled() => {
-            return Err(Failure::new(
-                FailureKind::Cancelled,
-                "Paused. What has come is kept; the same download goes on from there.",
-            ));
+            return Err(paused());
         }
     };
     let hosts = fetched.hosts.join(", ");
@@ -129,6 +132,85 @@ pub async fn download(
         model.quantisation,
         size(model.size_bytes)
     ))
+}
+
+fn paused() -> Failure {
+    Failure::new(
+        FailureKind::Cancelled,
+        "Paused. What has come is kept; the same download goes on from there.",
+    )
+}
+
+/// Looks at the header of a file before the rest of it is fetched: refuses what could not be used, and says beforehand
+/// that a model will not do well here, and which would.
+async fn judge(
+    host: &Arc<ModelHost>,
+    wanted: &Wanted,
+    options: &Options,
+    teller: &Teller<'_>,
+) -> Result<(), Failure> {
+    let machine = host.machine().await;
+    let context = host.settings().context_len_tokens;
+    let (kind, fit) = if let Some(entry) = wanted.entry {
+        // Its hash is known, and so is what it is.
+        (entry.kind, fitting::of_entry(entry, &machine, context))
+    } else {
+        let Some(summary) = header(host, wanted, options, teller).await? else {
+            return Ok(());
+        };
+        let kind = summary.kind;
+        (kind, fitting::of_summary(&summary, &machine, context))
+    };
+    if fit.verdict == Fit::Fits {
+        return Ok(());
+    }
+    let better = fitting::best(&machine, context)
+        .filter(|better| better.kind == kind)
+        .map_or_else(String::new, |better| {
+            format!(" {} would do well.", better.name)
+        });
+    let words = format!(
+        "{}: {}. It needs {}; this machine has {}.{better}",
+        wanted.name,
+        fit.verdict.words(),
+        size(fit.memory_bytes()),
+        size(machine.memory_bytes)
+    );
+    teller.emitter.notice(words).await;
+    Ok(())
+}
+
+/// What the header of a file says that nothing has come of yet; `None` where it cannot be had beforehand.
+async fn header(
+    host: &Arc<ModelHost>,
+    wanted: &Wanted,
+    options: &Options,
+    teller: &Teller<'_>,
+) -> Result<Option<GgufSummary>, Failure> {
+    let store = host.store().clone();
+    let judge = |bytes: &[u8], size_bytes: u64| match gguf::check_reader(bytes, size_bytes) {
+        // It goes on behind what has come.
+        Err(GgufError::Io(_)) => None,
+        Err(GgufError::CutOff { file_bytes, .. }) if file_bytes < size_bytes => None,
+        judged => Some(judged),
+    };
+    let judged = fetch::begin(
+        store.dir(),
+        &wanted.source,
+        options,
+        teller,
+        HEADER_BYTES,
+        judge,
+    )
+    .await
+    .map_err(of_fetch)?;
+    judged.transpose().map_err(|error| {
+        Failure::general(format!(
+            "{} was not downloaded, since it could not be used: {}",
+            wanted.name,
+            failure::words(&error)
+        ))
+    })
 }
 
 /// Throws away what has come of a model.
@@ -246,28 +328,6 @@ fn check_licence(wanted: &Wanted, accepts: bool) -> Result<(), Failure> {
 fn page(entry: &CatalogEntry) -> Option<String> {
     let hub = entry.hub.as_ref()?;
     Some(format!("{HUB}/{}", hub.repository))
-}
-
-/// Says beforehand that a model will not do well here, and which would.
-async fn warn_of_fit(host: &ModelHost, entry: &CatalogEntry, emitter: &Emitter) {
-    let (machine, context) = (host.machine().await, host.settings().context_len_tokens);
-    let fit = fitting::of_entry(entry, &machine, context);
-    if fit.verdict == Fit::Fits {
-        return;
-    }
-    let better = fitting::best(&machine, context)
-        .filter(|better| better.kind == entry.kind)
-        .map_or_else(String::new, |better| {
-            format!(" {} would do well.", better.name)
-        });
-    let words = format!(
-        "{}: {}. It needs {}; this machine has {}.{better}",
-        entry.name,
-        fit.verdict.words(),
-        size(fit.memory_bytes()),
-        size(machine.memory_bytes)
-    );
-    emitter.notice(words).await;
 }
 
 fn summary(

@@ -24,6 +24,17 @@ pub fn of_entry(entry: &CatalogEntry, machine: &Machine, context: Option<u32>) -
     }
 }
 
+/// How a model of a known header would do.
+#[must_use]
+pub fn of_summary(summary: &GgufSummary, machine: &Machine, context: Option<u32>) -> FitReport {
+    if summary.kind == ModelKind::Chat {
+        let most = summary.context_len_tokens;
+        report(&advice(&summary.shape, machine, context, most))
+    } else {
+        embedder(machine, summary.shape.weights_bytes())
+    }
+}
+
 /// The largest chat model of the catalogue that does well on a machine and can be downloaded.
 #[must_use]
 pub fn best(machine: &Machine, context: Option<u32>) -> Option<&'static CatalogEntry> {
@@ -105,12 +116,7 @@ fn of_file(
     let file_name = path
         .file_name()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let fit = if summary.kind == ModelKind::Chat {
-        let most = summary.context_len_tokens;
-        report(&advice(&summary.shape, machine, context, most))
-    } else {
-        embedder(machine, summary.shape.weights_bytes())
-    };
+    let fit = of_summary(summary, machine, context);
     ModelDetails {
         name: summary.name.clone().unwrap_or_else(|| file_name.clone()),
         id: file_name,

@@ -207,14 +207,19 @@ pub(super) fn shown_details<'s>(state: &'s SessionState, id: &str) -> Option<&'s
 /// The particulars of a model.
 pub(super) fn details_ui(ui: &mut egui::Ui, details: &ModelDetails) {
     ui.add_space(theme::GAP / 2.0);
-    ui.add(egui::Label::new(theme::small(details.judgement())).wrap());
-    egui::Grid::new("details").num_columns(2).show(ui, |ui| {
-        for (word, what) in details.facts() {
-            ui.label(theme::small(word));
-            ui.add(egui::Label::new(RichText::new(what).small()).wrap());
-            ui.end_row();
-        }
-    });
+    let judgement = format!("On this machine: {}", details.judgement());
+    ui.add(egui::Label::new(theme::small(judgement)).wrap());
+    egui::Grid::new("details")
+        .num_columns(2)
+        .spacing([theme::GAP, 2.0])
+        .min_row_height(0.0)
+        .show(ui, |ui| {
+            for (word, what) in details.facts() {
+                ui.label(theme::small(word));
+                ui.add(egui::Label::new(RichText::new(what).small()).wrap());
+                ui.end_row();
+            }
+        });
 }
 
 fn facts(model: &CatalogSummary) -> String {
