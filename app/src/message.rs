@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 mod changed;
 mod chat;
+mod completion;
 mod failure;
 mod history;
 mod import;
@@ -19,6 +20,9 @@ mod workspace;
 
 pub use changed::Changed;
 pub use chat::{BranchSummary, MessageReport, StoredCitation, ThreadReport, ThreadSummary};
+pub use completion::{
+    Completion, CompletionMessage, CompletionRequest, CompletionRole, EmbeddingReport,
+};
 pub use failure::{Failure, FailureKind};
 pub use history::{
     Author, Authors, BranchEnd, ChatBranches, ConflictReport, DifferenceHunk, DifferenceLine,
@@ -68,6 +72,20 @@ pub enum Command {
         question: String,
         /// The chat it belongs to; `None` starts a new one.
         thread: Option<String>,
+    },
+    /// Answer a question from the documents as [`Command::Ask`] does, and keep nothing of it: no chat is made.
+    Consult {
+        /// The question.
+        question: String,
+        /// Earlier questions with their answers, oldest first.
+        history: Vec<(String, String)>,
+    },
+    /// Let the chat model go on with a conversation, without the documents.
+    Complete(CompletionRequest),
+    /// Embed texts with the embedder in use.
+    Embed {
+        /// The texts.
+        texts: Vec<String>,
     },
     /// List the documents of the workspace.
     Documents,
@@ -329,8 +347,12 @@ pub enum Reply {
     Imported(ImportReport),
     /// Of [`Command::Search`].
     Hits(SearchReport),
-    /// Of [`Command::Ask`].
+    /// Of [`Command::Ask`] and [`Command::Consult`].
     Answered(AnswerReport),
+    /// Of [`Command::Complete`].
+    Completed(Completion),
+    /// Of [`Command::Embed`].
+    Embedded(EmbeddingReport),
     /// Of [`Command::Documents`].
     Documents(Vec<DocumentSummary>),
     /// Of [`Command::Show`].
@@ -471,7 +493,7 @@ pub struct Scores {
 /// An answer with what it is based on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AnswerReport {
-    /// The chat that holds it.
+    /// The chat that holds it; empty where none does.
     pub thread: String,
     /// The question as asked.
     pub question: String,

@@ -177,6 +177,30 @@ pub(crate) enum CliCommand {
         #[command(subcommand)]
         action: Option<DevicesAction>,
     },
+    /// Let programs on this machine ask, as they would ask OpenAI's API
+    #[command(
+        after_help = "Routes: /v1/models, /v1/chat/completions, /v1/embeddings. The model `workspace` answers from the documents, with\n\
+        citations; the id of the chat model in use lets that model answer by itself. Listens at 127.0.0.1 only, and every\n\
+        request needs the token as `Authorization: Bearer TOKEN` (clients call it the API key). Ctrl-C ends it."
+    )]
+    Serve {
+        /// Port; 0 takes any that is free, and the one taken is printed
+        #[arg(long, default_value_t = 11435)]
+        port: u16,
+        /// File with the token instead of the usual one; made when it is missing
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
+        /// Let web pages of this origin ask, for example http://localhost:3000; can be given more than once
+        #[arg(long, value_name = "ORIGIN")]
+        allow_origin: Vec<String>,
+    },
+    /// Let a program with a model of its own read the documents, as an MCP server on stdin and stdout
+    #[command(
+        after_help = "Enter `satchel mcp` as the command of an MCP server in that program, which then starts it. Its tools only read:\n\
+        search, read_passage, list_documents and ask. What they give goes to that program, and to whatever model it uses:\n\
+        that may be one on the network."
+    )]
+    Mcp,
     /// Say what is imported and searchable, and which files could not be read
     Status,
     /// Check everything Satchel depends on

@@ -16,6 +16,7 @@ mod passphrase;
 mod print;
 mod progress;
 mod sample;
+mod serve;
 mod sync;
 mod workspace;
 
@@ -104,6 +105,19 @@ fn start(cli: Cli, printer: &Printer) -> Result<ExitCode, Failure> {
             // Ends the runtime by dropping it: a copy that was stopped clears up behind itself.
             return runtime.block_on(about_models(&dirs, &settings, models, filter, printer));
         }
+        CliCommand::Serve {
+            port,
+            token_file,
+            allow_origin,
+        } => {
+            let options = serve::HttpOptions {
+                port,
+                token_file,
+                origins: allow_origin,
+            };
+            runtime.block_on(serve::http(&dirs, settings, which, options, printer))
+        }
+        CliCommand::Mcp => runtime.block_on(serve::mcp(&dirs, settings, which, printer)),
         CliCommand::Workspace {
             action: Some(WorkspaceAction::Members | WorkspaceAction::Role { .. }),
         } => runtime.block_on(about_documents(&dirs, settings, which, command, printer)),
@@ -137,13 +151,25 @@ async fn about_documents(
     command: CliCommand,
     printer: &Printer,
 ) -> Result<ExitCode, Failure> {
-    let connection = Connection::open(dirs.clone(), settings, unlock(), which).await?;
-    for notice in connection.opening_notices() {
-        printer.message(notice);
-    }
+    let connection = open(dirs, settings, unlock(), which, printer).await?;
     let result = carry_out(&connection, command, printer).await;
     connection.close().await;
     result
+}
+
+/// Opens a workspace, and says what the user should know of that.
+async fn open(
+    dirs: &DataDirs,
+    settings: Settings,
+    unlock: Unlock,
+    which: WorkspaceChoice,
+    printer: &Printer,
+) -> Result<Connection, Failure> {
+    let connection = Connection::open(dirs.clone(), settings, unlock, which).await?;
+    for notice in connection.opening_notices() {
+        printer.message(notice);
+    }
+    Ok(connection)
 }
 
 /// Commands about models go to the process that uses them, if there is one; they need no documents and no key.
@@ -307,6 +333,8 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
         | CliCommand::Try
         | CliCommand::Sync { .. }
         | CliCommand::Devices { .. }
+        | CliCommand::Serve { .. }
+        | CliCommand::Mcp
         | CliCommand::Workspace { .. }
         | CliCommand::Completions { .. }
         | CliCommand::Worker { .. } => unreachable!("handled before the backend is reached"),

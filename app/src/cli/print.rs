@@ -126,6 +126,12 @@ impl Printer {
             Reply::Imported(report) => self.import(report),
             Reply::Hits(report) => self.hits(report),
             Reply::Answered(report) => self.answer(report),
+            Reply::Completed(completion) => self.line(&clean(&completion.text)),
+            Reply::Embedded(report) => self.message(&format!(
+                "Embedded {} with {}.",
+                crate::units::count(report.vectors.len(), "text"),
+                report.model
+            )),
             Reply::Documents(documents) => self.documents(documents),
             Reply::Passage(passage) => self.passage(passage),
             Reply::Document(document) => self.line(&clean(&document.text)),
@@ -153,6 +159,8 @@ impl Printer {
             Reply::Imported(value) => write_json(value),
             Reply::Hits(value) => write_json(value),
             Reply::Answered(value) => write_json(value),
+            Reply::Completed(value) => write_json(value),
+            Reply::Embedded(value) => write_json(value),
             Reply::Documents(value) => write_json(value),
             Reply::Passage(value) => write_json(value),
             Reply::Document(value) => write_json(value),

@@ -55,6 +55,9 @@ impl Command {
             Self::ChangeSettings { .. } => changed.settings = true,
             Self::History(HistoryCommand::Versions { .. } | HistoryCommand::Difference { .. })
             | Self::Search { .. }
+            | Self::Consult { .. }
+            | Self::Complete(_)
+            | Self::Embed { .. }
             | Self::Documents
             | Self::Show { .. }
             | Self::Read { .. }

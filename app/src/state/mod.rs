@@ -486,7 +486,8 @@ impl SessionState {
                     );
                 }
             }
-            Reply::Passage(_) => {}
+            // The window asks for none of these.
+            Reply::Passage(_) | Reply::Completed(_) | Reply::Embedded(_) => {}
         }
         Vec::new()
     }

@@ -189,6 +189,18 @@ impl Printer {
         }
     }
 
+    /// Where `satchel serve` listens, and where its token lies. Never the token.
+    pub(crate) fn serving(&self, address: std::net::SocketAddr, token_file: &std::path::Path) {
+        let url = format!("http://{address}/v1");
+        if self.json {
+            let serving = serde_json::json!({ "url": url, "token_file": token_file });
+            self.line(&serving.to_string());
+            return;
+        }
+        let file = token_file.display();
+        self.line(&format!("Listening at {url} (token in {file})"));
+    }
+
     /// Where everything lies.
     pub(crate) fn paths(&self, dirs: &DataDirs) {
         if self.json {
