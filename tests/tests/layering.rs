@@ -32,7 +32,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
 const ARROWS_OF_TESTS: [(&str, &str); 1] = [("satchel-sync", "satchel-edge-node")];
 
 /// Third-party crates by the beginning of their name, and who alone may name them in a manifest.
-const OWNERS: [(&str, &[&str]); 14] = [
+const OWNERS: [(&str, &[&str]); 16] = [
     ("llama-cpp-", &["satchel-inference"]),
     ("lance", &["satchel-vector"]),
     ("arrow", &["satchel-vector"]),
@@ -50,6 +50,8 @@ const OWNERS: [(&str, &[&str]); 14] = [
     ("reqwest", &["satchel-models"]),
     ("pdf_oxide", &["satchel-app"]),
     ("undoc", &["satchel-app"]),
+    ("axum", &["satchel-app"]),
+    ("rmcp", &["satchel-app"]),
 ];
 
 /// What the edge node must not even link: keys, documents, the index, models.
@@ -155,6 +157,16 @@ fn egui_is_used_inside_app_ui_alone() {
         &files,
         &words,
         "only `app/src/ui` draws; the backend gets a `wake` function instead",
+    );
+}
+
+#[test]
+fn other_programs_are_answered_inside_app_serve_alone() {
+    let files = product_files(|path| !path.starts_with("app/src/serve/"));
+    assert_no_word(
+        &files,
+        &["axum", "rmcp"],
+        "only `app/src/serve` speaks HTTP and MCP; the rest knows commands and events",
     );
 }
 

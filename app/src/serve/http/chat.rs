@@ -167,6 +167,7 @@ impl Pieces {
         match end.text.strip_prefix(self.sent.as_str()) {
             Some("") => {}
             Some(rest) => self.delta(json!({ "content": rest })),
+            None if end.text.trim() == self.sent.trim() => {}
             // It was mended after it was written; what has been sent cannot be taken back.
             None => {
                 if let Some(satchel) = &mut end.satchel {

@@ -88,10 +88,10 @@ impl Fields {
     /// # Errors
     /// When the field is not text.
     pub(super) fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
-        let text = |value: &'_ Value| value.is_string();
         match self.get(name) {
-            Some(value) if !text(value) => Err(expected(name, "text")),
-            value => Ok(value.and_then(Value::as_str)),
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(expected(name, "text")),
         }
     }
 

@@ -294,3 +294,23 @@ async fn texts_are_embedded_as_numbers_and_as_base64() {
         .await;
     assert_eq!(answer.status, 404);
 }
+
+#[tokio::test]
+async fn what_was_mended_after_it_was_streamed_is_told_at_the_end() {
+    let pieces = |last: &str| {
+        Script::Events(vec![
+            Event::Answer(" In May [S9].".to_owned()),
+            reply(Reply::Answered(answer(last, false))),
+        ])
+    };
+    let server = serve([pieces("In May [S1]."), pieces("In May [S9].")]).await;
+    let mut request = question("workspace");
+    request["stream"] = json!(true);
+    let chunks = server.chat(&request).await.chunks();
+    assert_eq!(chunks[2]["satchel"]["answer"], "In May [S1].");
+    let chunks = server.chat(&request).await.chunks();
+    assert!(
+        chunks[2]["satchel"].get("answer").is_none(),
+        "only a space is gone"
+    );
+}
