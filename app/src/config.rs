@@ -134,6 +134,8 @@ pub struct Settings {
     pub chat_model: Option<String>,
     /// Id of the embedder. Default: the first embedder installed.
     pub embedder: Option<String>,
+    /// Id of the reranker. Default: the first reranker installed; without one, passages keep the order of the search.
+    pub reranker: Option<String>,
     /// The chat model's window in tokens.
     ///
     /// Default: 4096, where passages, history and answer fit; more where its memory costs little, less where memory is
@@ -150,6 +152,19 @@ pub struct Settings {
     ///
     /// Default 0.1: answers from documents should repeat them, not be inventive.
     pub temperature: f32,
+    /// Only the k likeliest words are considered; 0 considers all. Default 40.
+    pub top_k: Option<u32>,
+    /// Only the likeliest words that reach this probability together; 1 switches it off. Default 0.95.
+    pub top_p: Option<f32>,
+    /// Only words at least this fraction as likely as the likeliest; 0 switches it off. Default 0.05.
+    pub min_p: Option<f32>,
+    /// Divides the score of words that the answer already used; 1 switches it off. Default: 1.1, and 1 for small models,
+    /// which answer by copying.
+    pub repeat_penalty: Option<f32>,
+    /// Makes answers repeatable. Default: another one each time.
+    pub seed: Option<u32>,
+    /// An answer ends before any of these texts. Default: none.
+    pub stop: Vec<String>,
     /// Whether a model that can think before it answers does so. Default false: with the passages before it, it takes
     /// minutes more on a laptop and answers seldom better.
     pub thinking: bool,
@@ -159,6 +174,10 @@ pub struct Settings {
     ///
     /// The embedder stays on the processor.
     pub gpu_layers: Option<u32>,
+    /// Path of an adapter (LoRA, a GGUF file) that is laid over the chat model. Default: none.
+    pub lora: Option<PathBuf>,
+    /// How strongly the adapter counts. Default 1: as it was trained.
+    pub lora_scale: Option<f32>,
     /// No connection to any network, whatever else is set. Default false: only the edge nodes of shared workspaces are
     /// connected to, and what a model is downloaded from when somebody asks for it.
     pub offline: bool,
@@ -177,13 +196,22 @@ impl Default for Settings {
         Self {
             chat_model: None,
             embedder: None,
+            reranker: None,
             context_len_tokens: None,
             passage_budget_tokens: 1100,
             max_output_tokens: 400,
             temperature: 0.1,
+            top_k: None,
+            top_p: None,
+            min_p: None,
+            repeat_penalty: None,
+            seed: None,
+            stop: Vec::new(),
             thinking: false,
             threads: None,
             gpu_layers: None,
+            lora: None,
+            lora_scale: None,
             offline: false,
             model_mirror: None,
             proxy: None,
@@ -192,6 +220,9 @@ impl Default for Settings {
         }
     }
 }
+
+/// Each text is looked for in each piece of an answer.
+const MOST_STOP_TEXTS: usize = 16;
 
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -349,6 +380,21 @@ impl Settings {
         if !(0.0..=2.0).contains(&self.temperature) {
             let value = self.temperature.to_string();
             return Err(wrong("temperature", value, "take 0.0 to 2.0"));
+        }
+        for (name, value, range) in [
+            ("top_p", self.top_p, 0.0..=1.0),
+            ("min_p", self.min_p, 0.0..=1.0),
+            ("repeat_penalty", self.repeat_penalty, 0.5..=2.0),
+            ("lora_scale", self.lora_scale, -2.0..=2.0),
+        ] {
+            if let Some(value) = value.filter(|value| !range.contains(value)) {
+                let words = format!("take {:.1} to {:.1}", range.start(), range.end());
+                return Err(wrong(name, value.to_string(), &words));
+            }
+        }
+        if self.stop.len() > MOST_STOP_TEXTS {
+            let value = format!("{} texts", self.stop.len());
+            return Err(wrong("stop", value, "take 16 at most"));
         }
         Ok(self)
     }

@@ -18,7 +18,7 @@ use crate::prompt::{Prompts, count_tokens};
 use crate::protocol::{FromWorker, RequestError, ToWorker};
 use crate::request::{GenerateRequest, Role, Thinking};
 use crate::thoughts::Manner;
-use crate::{engine, frame};
+use crate::{engine, frame, sampler};
 
 /// Work for the computing thread.
 pub(crate) struct Job {
@@ -31,10 +31,15 @@ pub(crate) enum Work {
     Generate {
         prompt: Vec<LlamaToken>,
         manner: Manner,
+        grammar: Option<String>,
         request: GenerateRequest,
     },
     Embed {
         texts: Vec<String>,
+    },
+    Rerank {
+        query: String,
+        passages: Vec<String>,
     },
 }
 
@@ -94,7 +99,10 @@ fn read_requests(
         match frame::read(input) {
             Ok(Some(ToWorker::Cancel { id })) => cancellations.cancel(id),
             Ok(Some(request)) => {
-                if let ToWorker::Generate { id, .. } | ToWorker::Embed { id, .. } = request {
+                if let ToWorker::Generate { id, .. }
+                | ToWorker::Embed { id, .. }
+                | ToWorker::Rerank { id, .. } = request
+                {
                     cancellations.expect(id);
                 }
                 if requests.send(request).is_err() {
@@ -147,6 +155,11 @@ impl Desk {
                 }
             },
             ToWorker::Embed { id, texts } => self.queue(id, Work::Embed { texts }, cancellations),
+            ToWorker::Rerank {
+                id,
+                query,
+                passages,
+            } => self.queue(id, Work::Rerank { query, passages }, cancellations),
             // Taken in by the reader, or sent once at the beginning.
             ToWorker::Cancel { .. } | ToWorker::Load(_) | ToWorker::Devices => {}
         }
@@ -155,12 +168,14 @@ impl Desk {
     fn prepare(&self, mut request: GenerateRequest) -> Result<Work, RequestError> {
         let prompts = self.prompts()?;
         let (prompt, manner) = prompts.fitting_tokens(&request.messages, request.thinking)?;
+        let grammar = sampler::grammar_of(&self.model, &request.form)?;
         request.stop.extend_from_slice(prompts.implied_stop());
         // They are in the prompt now.
         request.messages.clear();
         Ok(Work::Generate {
             prompt,
             manner,
+            grammar,
             request,
         })
     }

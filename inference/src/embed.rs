@@ -102,8 +102,8 @@ impl<'m> Embedder<'m> {
         })
     }
 
-    /// The vectors of all pieces, in their order, not normalised.
-    fn compute(
+    /// What the model gives for all pieces, in their order: vectors that are not normalised, or scores.
+    pub(crate) fn compute(
         &mut self,
         pieces: &[Piece],
         cancelled: &AtomicBool,

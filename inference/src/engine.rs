@@ -3,6 +3,7 @@
 //! Runs in the worker only: llama.cpp may abort the process on a bad file, and then the worker is what dies.
 //! Start at [`load`]; what is then done with the model is in [`generate`](crate::generate) and [`embed`](crate::embed).
 
+use std::cell::RefCell;
 use std::io::Read as _;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -10,14 +11,14 @@ use std::path::Path;
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_backend::LlamaBackend;
-use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
 
 use crate::PROMPT_CHUNK_TOKENS;
 use crate::error::LoadError;
 use crate::gpu::Placement;
 use crate::llama_log::LlamaLog;
 use crate::prompt::thinking_support;
-use crate::request::{MemoryUse, ModelInfo, ModelSpec, Role};
+use crate::request::{Adapter, MemoryUse, ModelInfo, ModelSpec, Role};
 
 /// Loads the file of `spec`.
 pub(crate) fn load(
@@ -25,16 +26,44 @@ pub(crate) fn load(
     spec: &ModelSpec,
     placement: &Placement,
     log: &LlamaLog,
-) -> Result<LlamaModel, LoadError> {
+) -> Result<(LlamaModel, Option<LoadedAdapter>), LoadError> {
     let size_bytes = check_file(&spec.path)?;
     if !placement.on_gpu {
         check_memory(size_bytes)?;
     }
     log.clear();
-    let model = LlamaModel::load_from_file(backend, &spec.path, &placement.params)
+    let mut model = LlamaModel::load_from_file(backend, &spec.path, &placement.params)
         .map_err(|error| in_words(log, &error, &spec.path))?;
     check_role(&model, spec.role)?;
-    Ok(model)
+    let adapter = spec.adapter.as_ref();
+    let adapter = adapter
+        .map(|adapter| load_adapter(&mut model, adapter, log))
+        .transpose()?;
+    Ok((model, adapter))
+}
+
+/// An adapter that fits the model it was loaded for.
+pub(crate) struct LoadedAdapter {
+    adapter: RefCell<LlamaLoraAdapter>,
+    scale: f32,
+}
+
+fn load_adapter(
+    model: &mut LlamaModel,
+    adapter: &Adapter,
+    log: &LlamaLog,
+) -> Result<LoadedAdapter, LoadError> {
+    check_file(&adapter.path)?;
+    log.clear();
+    let loaded = model
+        .lora_adapter_init(&adapter.path)
+        .map_err(|error| LoadError::Adapter {
+            reason: log.first_error().unwrap_or_else(|| error.to_string()),
+        })?;
+    Ok(LoadedAdapter {
+        adapter: RefCell::new(loaded),
+        scale: adapter.scale,
+    })
 }
 
 /// Length of the context that a chat model gets, in tokens.
@@ -48,6 +77,7 @@ pub(crate) fn chat_context_len(model: &LlamaModel, asked_tokens: u32) -> u32 {
 }
 
 /// Makes the context in which a chat model reads and writes.
+#[allow(clippy::too_many_arguments)] // Each is told by another part of the worker.
 pub(crate) fn chat_context<'m>(
     backend: &LlamaBackend,
     model: &'m LlamaModel,
@@ -55,6 +85,7 @@ pub(crate) fn chat_context<'m>(
     on_gpu: bool,
     threads_for_reading: u32,
     threads_for_writing: u32,
+    adapter: Option<&LoadedAdapter>,
     log: &LlamaLog,
 ) -> Result<LlamaContext<'m>, LoadError> {
     if !on_gpu {
@@ -63,14 +94,22 @@ pub(crate) fn chat_context<'m>(
     let params = chat_params(context_len_tokens)
         .with_n_threads(threads_for_writing.cast_signed())
         .with_n_threads_batch(threads_for_reading.cast_signed());
-    new_context(backend, model, params, log)
+    let mut context = new_context(backend, model, params, log)?;
+    if let Some(LoadedAdapter { adapter, scale }) = adapter {
+        context
+            .lora_adapter_set(&mut adapter.borrow_mut(), *scale)
+            .map_err(|error| LoadError::Adapter {
+                reason: error.to_string(),
+            })?;
+    }
+    Ok(context)
 }
 
 /// What the context of a model in this role will be like, as far as its size in memory goes.
 pub(crate) fn params_of(role: Role) -> LlamaContextParams {
     match role {
         Role::Chat { context_len_tokens } => chat_params(context_len_tokens),
-        Role::Embedder => LlamaContextParams::default(),
+        Role::Embedder | Role::Reranker => LlamaContextParams::default(),
     }
 }
 
@@ -192,7 +231,7 @@ fn check_memory(needed_bytes: u64) -> Result<(), LoadError> {
 }
 
 /// What the system can give without swapping. `None` where it does not tell.
-fn available_memory_bytes() -> Option<u64> {
+pub(crate) fn available_memory_bytes() -> Option<u64> {
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = info
         .lines()
@@ -229,6 +268,10 @@ fn check_role(model: &LlamaModel, role: Role) -> Result<(), LoadError> {
             ),
             Some("4") => wrong("for search", "it compares texts and makes no vectors"),
             Some(_) => Ok(()),
+        },
+        Role::Reranker => match key("pooling_type").as_deref() {
+            Some("4") => Ok(()),
+            _ => wrong("to sort passages", "it gives no scores"),
         },
         Role::Chat { .. } => Ok(()),
     }

@@ -71,6 +71,12 @@ pub enum EngineError {
         /// What the template engine said.
         reason: String,
     },
+    /// The form that an answer should have cannot be read.
+    #[error("the answer cannot be given that form: {reason}")]
+    Form {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A text-writing request went to an embedder, or the other way round.
     #[error("this model was loaded as {loaded_as} and cannot {asked_for}")]
     WrongRole {
@@ -173,6 +179,14 @@ pub enum LoadError {
         needed_bytes: u64,
         /// What was free, in bytes.
         available_bytes: u64,
+    },
+    /// The adapter cannot be laid over the model.
+    #[error(
+        "the adapter does not go with this model ({reason}); choose another, or none with `satchel settings lora`"
+    )]
+    Adapter {
+        /// What llama.cpp said.
+        reason: String,
     },
     /// The model cannot do what it is to be used for.
     #[error("this model cannot be used {wanted}: {reason}")]

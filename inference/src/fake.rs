@@ -137,6 +137,16 @@ impl FakeEngine {
         (StopReason::EndOfAnswer, answer.split_inclusive(' ').count())
     }
 
+    /// How many words of the query a passage has.
+    pub(crate) fn rerank(&self, query: &str, passages: &[String]) -> Vec<f32> {
+        let words: Vec<&str> = query.split_whitespace().collect();
+        let found = |passage: &String| words.iter().filter(|word| passage.contains(**word)).count();
+        passages
+            .iter()
+            .map(|passage| found(passage) as f32)
+            .collect()
+    }
+
     pub(crate) fn embed(&self, texts: &[String]) -> Embeddings {
         Embeddings {
             vectors: texts.iter().map(|text| bag_of_words(text)).collect(),

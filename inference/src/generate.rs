@@ -12,12 +12,14 @@ use llama_cpp_2::LlamaStateSeqFlags;
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::sampling::LlamaSampler;
 use llama_cpp_2::token::LlamaToken;
 
+use crate::engine;
 use crate::error::LoadError;
 use crate::protocol::RequestError;
 use crate::request::{Sampling, StopReason, StreamEvent, TokenUsage};
+use crate::sampler::Sampler;
+use crate::shelf::{Place, Shelf, common};
 use crate::text_stream::{AnswerText, Pushed};
 use crate::thoughts::{MARKS, Manner, Said, Thoughts};
 use crate::threads::OtherWork;
@@ -42,6 +44,8 @@ pub(crate) struct Generator<'m> {
     threads: u32,
     /// `None` where the processor does not write, or its share cannot be changed.
     others: Option<OtherWork>,
+    /// Conversations that another one took the place of.
+    shelf: Shelf,
 }
 
 /// Makes a context that writes with so many threads.
@@ -53,6 +57,7 @@ pub(crate) struct Task<'a> {
     pub(crate) manner: Manner,
     pub(crate) most_thought_tokens: usize,
     pub(crate) sampling: Sampling,
+    pub(crate) grammar: Option<&'a str>,
     pub(crate) max_output_tokens: usize,
     pub(crate) stop: &'a [String],
     pub(crate) cancelled: &'a AtomicBool,
@@ -92,6 +97,7 @@ impl<'m> Generator<'m> {
             most_threads,
             threads: most_threads,
             others: (!gpu).then(OtherWork::default),
+            shelf: Shelf::new(shelf_bytes()),
         })
     }
 
@@ -129,6 +135,7 @@ impl<'m> Generator<'m> {
     ) -> Result<(), RequestError> {
         let begin = Instant::now();
         self.follow_others()?;
+        self.change_conversation(task.prompt)?;
         let cached_tokens = self.keep_common_beginning(task.prompt);
         let is_read = self.read(task, cached_tokens, emit)?;
         let prompt_ms = milliseconds_since(begin);
@@ -157,17 +164,47 @@ impl<'m> Generator<'m> {
         Ok(())
     }
 
+    /// Puts the conversation in the context aside where much of it would be forgotten for this prompt, and goes back to
+    /// an earlier one where that knows more of the prompt.
+    fn change_conversation(&mut self, prompt: &[LlamaToken]) -> Result<(), RequestError> {
+        let here = common(&self.known, prompt);
+        let earlier = self.shelf.best(prompt, here + WORTH_A_COPY);
+        if self.known.len() - here >= WORTH_A_COPY {
+            self.put_aside()?;
+        }
+        let Some(earlier) = earlier else {
+            return Ok(());
+        };
+        self.forget();
+        let context = self.context.as_mut().ok_or_else(no_context)?;
+        if context.state_seq_set(&earlier.state, 0).is_ok() {
+            self.known = earlier.tokens;
+        } else {
+            // What it left behind is unknown.
+            self.forget();
+        }
+        Ok(())
+    }
+
+    fn put_aside(&mut self) -> Result<(), RequestError> {
+        let whole = LlamaStateSeqFlags::empty();
+        let context = self.context()?;
+        if !self.shelf.takes(context.state_seq_get_size_ext(0, whole)) {
+            return Ok(());
+        }
+        // Without a copy it is read again, should it go on.
+        if let Ok(state) = context.state_seq_get(0, whole) {
+            let tokens = self.known.clone();
+            self.shelf.put(Place { tokens, state });
+        }
+        Ok(())
+    }
+
     /// Removes from the context what differs from the prompt. Returns how many tokens stay.
     ///
     /// The last token of the prompt is always read again: its result is where the answer begins.
     fn keep_common_beginning(&mut self, prompt: &[LlamaToken]) -> usize {
-        let same = self
-            .known
-            .iter()
-            .zip(prompt)
-            .take_while(|(known, wanted)| known == wanted)
-            .count();
-        let keep = same.min(prompt.len() - 1);
+        let keep = common(&self.known, prompt).min(prompt.len() - 1);
         if keep == self.known.len() {
             return keep;
         }
@@ -225,11 +262,12 @@ impl<'m> Generator<'m> {
         task: &Task<'_>,
         emit: &mut dyn FnMut(StreamEvent),
     ) -> Result<Written, RequestError> {
-        let mut sampler = sampler(
+        let mut sampler = Sampler::new(
             &task.sampling,
-            self.model.n_vocab(),
+            task.grammar,
+            self.model,
             self.context_len_tokens,
-        );
+        )?;
         let mut speech = Speech {
             thoughts: Thoughts::new(task.manner),
             thought: AnswerText::new(&[]),
@@ -245,7 +283,7 @@ impl<'m> Generator<'m> {
             }
             let was_thinking = speech.thoughts.is_thinking();
             let has_thought_enough = was_thinking && thought_tokens >= task.most_thought_tokens;
-            let token = sampler.sample(self.context()?, -1);
+            let token = sampler.next(self.context()?, was_thinking)?;
             let is_end = self.model.vocab().is_eog(token);
             if was_thinking && (has_thought_enough || is_end) {
                 // It is made to answer, also where it would have ended in the middle of its thought.
@@ -362,37 +400,6 @@ impl<'m> Generator<'m> {
     }
 }
 
-/// The steps by which a token is chosen, in the order that [`Sampling`] documents.
-fn sampler(sampling: &Sampling, n_vocab: i32, context_len_tokens: usize) -> LlamaSampler {
-    let mut steps = Vec::new();
-    let look_back = match sampling.repeat_last_n {
-        ..0 => i32::try_from(context_len_tokens).unwrap_or(i32::MAX),
-        tokens => tokens,
-    };
-    let penalty = sampling.repeat_penalty;
-    if look_back > 0 && penalty.is_finite() && penalty > 0.0 && penalty != 1.0 {
-        steps.push(LlamaSampler::penalties(
-            n_vocab, look_back, penalty, 0.0, 0.0,
-        ));
-    }
-    if sampling.temperature.is_nan() || sampling.temperature <= 0.0 {
-        steps.push(LlamaSampler::greedy());
-        return LlamaSampler::chain(steps, true);
-    }
-    if sampling.top_k > 0 {
-        steps.push(LlamaSampler::top_k(sampling.top_k));
-    }
-    if sampling.top_p < 1.0 {
-        steps.push(LlamaSampler::top_p(sampling.top_p.max(0.0), MIN_KEEP));
-    }
-    if sampling.min_p > 0.0 {
-        steps.push(LlamaSampler::min_p(sampling.min_p.min(1.0), MIN_KEEP));
-    }
-    steps.push(LlamaSampler::temp(sampling.temperature));
-    steps.push(LlamaSampler::dist(sampling.seed.unwrap_or(RANDOM_SEED)));
-    LlamaSampler::chain(steps, true)
-}
-
 /// What a model says, sorted and in whole characters.
 struct Speech {
     thoughts: Thoughts,
@@ -484,9 +491,18 @@ fn no_context() -> RequestError {
     }
 }
 
+/// How much of the memory that is free conversations put aside may take.
+fn shelf_bytes() -> usize {
+    let free = engine::available_memory_bytes().unwrap_or(0) / FREE_SHARE_OF_SHELF;
+    usize::try_from(free)
+        .unwrap_or(MAX_SHELF_BYTES)
+        .min(MAX_SHELF_BYTES)
+}
+
+/// Tokens that are read again rather than copied: a copy of so few takes as long as the difference is worth.
+const WORTH_A_COPY: usize = 128;
+/// Some conversations of 2,000 tokens with a model of four billion weights (144 KiB each token).
+const MAX_SHELF_BYTES: usize = 1 << 30;
+const FREE_SHARE_OF_SHELF: u64 = 16;
 /// What is known is moved to another context at about 5 GB/s, so this takes a tenth of a second; a larger one stays.
 const MAX_MOVED_BYTES: usize = 512 * 1024 * 1024;
-/// However sharp the settings, one token is always left to choose.
-const MIN_KEEP: usize = 1;
-/// llama.cpp's word for "another seed each time".
-const RANDOM_SEED: u32 = u32::MAX;

@@ -38,7 +38,7 @@ pub struct WorkerCommand {
 /// # use satchel_inference::*;
 /// # async fn example() -> Result<(), EngineError> {
 /// let worker = WorkerCommand { program: "/usr/lib/satchel/satchel".into(), args: vec!["worker".into(), "inference".into()] };
-/// let spec = ModelSpec { path: "/models/chat.gguf".into(), role: Role::Chat { context_len_tokens: 4096 }, threads: None, gpu_layers: GpuLayers::Fit };
+/// let spec = ModelSpec { path: "/models/chat.gguf".into(), role: Role::Chat { context_len_tokens: 4096 }, threads: None, gpu_layers: GpuLayers::Fit, adapter: None };
 /// let engine = EngineHandle::new(worker, spec);
 /// let mut answer = engine
 ///     .generate(GenerateRequest {
@@ -47,6 +47,7 @@ pub struct WorkerCommand {
 ///         max_output_tokens: 256,
 ///         thinking: satchel_inference::Thinking::Off,
 ///         stop: Vec::new(),
+///         form: satchel_inference::AnswerForm::Free,
 ///     })
 ///     .await?;
 /// while let Some(event) = answer.next().await {
@@ -140,6 +141,25 @@ impl EngineHandle {
             Inner::Process(engine) => engine.embed(texts).await,
             #[cfg(feature = "test-support")]
             Inner::Fake(engine) => Ok(engine.embed(&texts)),
+        }
+    }
+
+    /// Scores how well each passage answers a question: larger is better, comparable for one model only.
+    ///
+    /// Question and passage are read together and cut to the model's window ([`ModelInfo::context_len_tokens`]).
+    /// Passages go to the worker in small batches. Dropping the future stops after the batch.
+    ///
+    /// # Errors
+    /// Those of [`info`](Self::info); [`EngineError::WrongRole`] when the model is no reranker.
+    pub async fn rerank(
+        &self,
+        query: &str,
+        passages: Vec<String>,
+    ) -> Result<Vec<f32>, EngineError> {
+        match &self.inner {
+            Inner::Process(engine) => engine.rerank(query, passages).await,
+            #[cfg(feature = "test-support")]
+            Inner::Fake(engine) => Ok(engine.rerank(query, &passages)),
         }
     }
 
@@ -302,6 +322,7 @@ mod tests {
                 role: crate::Role::Embedder,
                 threads: None,
                 gpu_layers: crate::GpuLayers::None,
+            adapter: None,
             };
             let engine = EngineHandle::new(worker, spec);
             let error = engine.embed(vec!["text".into()]).await.unwrap_err();

@@ -31,6 +31,7 @@
 mod error;
 mod handle;
 mod request;
+mod rerank;
 
 mod connection;
 mod error_lines;
@@ -54,7 +55,9 @@ mod generate;
 mod gpu;
 mod llama_log;
 mod prompt;
+mod sampler;
 mod sandbox;
+mod shelf;
 mod stdio;
 mod strftime;
 mod text_stream;
@@ -74,8 +77,9 @@ pub use frame::MAX_FRAME_BYTES;
 pub use generate::PROMPT_CHUNK_TOKENS;
 pub use handle::{EngineHandle, TokenStream, WorkerCommand, devices};
 pub use request::{
-    ChatMessage, ChatRole, Embeddings, GenerateRequest, GpuLayers, GpuUse, MemoryUse, ModelInfo,
-    ModelSpec, Role, Sampling, StopReason, StreamEvent, Thinking, ThinkingSupport, TokenUsage,
+    Adapter, AnswerForm, ChatMessage, ChatRole, Embeddings, GenerateRequest, GpuLayers, GpuUse,
+    MemoryUse, ModelInfo, ModelSpec, Role, Sampling, StopReason, StreamEvent, Thinking,
+    ThinkingSupport, TokenUsage,
 };
 pub use worker::run_worker;
 

@@ -166,6 +166,32 @@ impl ProcessEngine {
         Ok(embeddings)
     }
 
+    pub(crate) async fn rerank(
+        &self,
+        query: &str,
+        passages: Vec<String>,
+    ) -> Result<Vec<f32>, EngineError> {
+        let mut all = Vec::with_capacity(passages.len());
+        let sizes = passages.iter().map(String::len);
+        let ends = batch_ends(sizes, EMBED_BATCH_TEXTS, EMBED_BATCH_BYTES);
+        let mut rest = passages.into_iter();
+        for end in ends {
+            let passages: Vec<String> = rest.by_ref().take(end - all.len()).collect();
+            let (query, wanted) = (query.to_owned(), passages.len());
+            let connection = self.connection().await?;
+            let mut request = connection.send(|id| ToWorker::Rerank {
+                id,
+                query,
+                passages,
+            })?;
+            match request.reply().await? {
+                FromWorker::Scored { scores, .. } if scores.len() == wanted => all.extend(scores),
+                other => return Err(unexpected(&other)),
+            }
+        }
+        Ok(all)
+    }
+
     pub(crate) async fn count_tokens(&self, texts: Vec<String>) -> Result<Vec<usize>, EngineError> {
         let mut all = Vec::with_capacity(texts.len());
         let ends = batch_ends(texts.iter().map(String::len), usize::MAX, COUNT_BATCH_BYTES);
@@ -198,6 +224,7 @@ pub(crate) fn unexpected(reply: &Reply) -> EngineError {
         FromWorker::Accepted { .. } => "an unexpected acceptance",
         FromWorker::Event { .. } => "an unexpected event",
         FromWorker::Embedded { .. } => "a wrong number of vectors",
+        FromWorker::Scored { .. } => "a wrong number of scores",
         FromWorker::Counted { .. } => "an unexpected count",
         _ => "an unexpected message",
     };

@@ -22,6 +22,12 @@ pub(crate) enum ToWorker {
     Generate { id: u64, request: GenerateRequest },
     /// Make vectors.
     Embed { id: u64, texts: Vec<String> },
+    /// Score how well each passage answers a question.
+    Rerank {
+        id: u64,
+        query: String,
+        passages: Vec<String>,
+    },
     /// Count the tokens of each text, without any that the model adds by itself.
     CountTokens { id: u64, texts: Vec<String> },
     /// Count the tokens of a whole prompt, template included.
@@ -52,6 +58,8 @@ pub(crate) enum FromWorker {
         tokens: usize,
         windows_split: usize,
     },
+    /// Scores, in the order of the passages.
+    Scored { id: u64, scores: Vec<f32> },
     /// Counts, in the order of the texts; one number for a prompt.
     Counted { id: u64, counts: Vec<usize> },
     /// The request failed; the worker goes on.
@@ -65,6 +73,7 @@ impl FromWorker {
             Self::Accepted { id }
             | Self::Event { id, .. }
             | Self::Embedded { id, .. }
+            | Self::Scored { id, .. }
             | Self::Counted { id, .. }
             | Self::Failed { id, .. } => Some(*id),
             Self::Ready { .. } | Self::Unusable { .. } | Self::Loaded(_) | Self::LoadFailed(_) => {
@@ -94,8 +103,12 @@ pub(crate) enum RequestError {
     Template {
         reason: String,
     },
+    Form {
+        reason: String,
+    },
     NotAChatModel,
     NotAnEmbedder,
+    NotAReranker,
     Compute {
         reason: String,
     },
@@ -118,6 +131,7 @@ impl From<RequestError> for EngineError {
             },
             RequestError::NoMessages => Self::NoMessages,
             RequestError::Template { reason } => Self::Template { reason },
+            RequestError::Form { reason } => Self::Form { reason },
             RequestError::NotAChatModel => Self::WrongRole {
                 loaded_as: "an embedder",
                 asked_for: "write answers",
@@ -125,6 +139,10 @@ impl From<RequestError> for EngineError {
             RequestError::NotAnEmbedder => Self::WrongRole {
                 loaded_as: "a chat model",
                 asked_for: "make embeddings",
+            },
+            RequestError::NotAReranker => Self::WrongRole {
+                loaded_as: "another kind of model",
+                asked_for: "score passages",
             },
             RequestError::Compute { reason } => Self::Compute { reason },
             RequestError::ZeroVector => Self::ZeroVector,
@@ -156,6 +174,8 @@ mod tests {
             max_output_tokens: 5,
             thinking: Thinking::Off,
             stop: vec!["\n".into()],
+
+            form: crate::request::AnswerForm::Free,
         };
         let sent = ToWorker::Generate {
             id: u64::MAX,
@@ -178,6 +198,7 @@ mod tests {
             },
             threads: None,
             gpu_layers: crate::GpuLayers::None,
+            adapter: None,
         };
         let pipe = frame::encode(&ToWorker::Load(spec.clone())).unwrap();
         let Some(ToWorker::Load(received)) = frame::read(&mut pipe.as_slice()).unwrap() else {

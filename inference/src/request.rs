@@ -19,10 +19,12 @@ pub enum Role {
     },
     /// Turns texts into vectors.
     Embedder,
+    /// Scores how well passages answer a question.
+    Reranker,
 }
 
 /// Which model a worker loads, and how.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelSpec {
     /// The GGUF file. Must have been checked: this crate trusts its caller with that.
     pub path: PathBuf,
@@ -32,6 +34,17 @@ pub struct ModelSpec {
     pub threads: Option<u32>,
     /// How much of it is put on a GPU.
     pub gpu_layers: GpuLayers,
+    /// What is laid over the weights of a chat model.
+    pub adapter: Option<Adapter>,
+}
+
+/// A low-rank adapter (LoRA): small matrices that are added to those of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Adapter {
+    /// The GGUF file. Must have been checked, as the model.
+    pub path: PathBuf,
+    /// How strongly it counts: 1 as it was trained, 0 not at all.
+    pub scale: f32,
 }
 
 /// How much of a model is put on a GPU, where there is one.
@@ -172,6 +185,21 @@ pub struct GenerateRequest {
     pub thinking: Thinking,
     /// The answer ends before any of these texts; they are not part of it. Empty ones are ignored.
     pub stop: Vec<String>,
+    /// The form that the answer must have. Thoughts are free.
+    pub form: AnswerForm,
+}
+
+/// The form of an answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AnswerForm {
+    /// As the model likes.
+    #[default]
+    Free,
+    /// JSON that matches this schema, which is JSON itself; `{}` takes any object. An answer that ends for want of room
+    /// is cut off in the middle.
+    Json(String),
+    /// Text of this grammar, in llama.cpp's GBNF, from its rule `root` on.
+    Grammar(String),
 }
 
 /// Whether a model thinks before it answers.

@@ -10,8 +10,8 @@ use std::path::Path;
 pub(crate) struct Needs<'a> {
     /// Folder of the program, with the libraries of llama.cpp.
     pub(crate) program_dir: &'a Path,
-    /// The model; files beside it can be further parts of it.
-    pub(crate) model: Option<&'a Path>,
+    /// The model and what is laid over it; files beside them can be further parts.
+    pub(crate) files: &'a [&'a Path],
     /// Whether drivers of a GPU must work.
     pub(crate) gpu: bool,
 }
@@ -55,16 +55,17 @@ fn restrict(needs: &Needs<'_>) -> Result<&'static str, landlock::RulesetError> {
     };
     // The newest rights that are asked for; an older kernel enforces those it knows.
     let abi = ABI::V5;
-    // A link to the model leads to the folder that must be opened.
-    let model = needs
-        .model
-        .and_then(|model| std::fs::canonicalize(model).ok());
-    let model_dir = model.as_deref().and_then(Path::parent);
+    // A link to a model leads to the folder that must be opened.
+    let files = needs.files.iter();
+    let files: Vec<_> = files
+        .filter_map(|file| std::fs::canonicalize(file).ok())
+        .collect();
+    let dirs = files.iter().filter_map(|file| file.parent());
     let readable = SYSTEM_DIRS
         .iter()
         .map(Path::new)
         .chain([needs.program_dir])
-        .chain(model_dir);
+        .chain(dirs);
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(abi))?
         .handle_access(AccessNet::from_all(abi))?

@@ -5,7 +5,7 @@
 //! messages reaches standard output. Start at [`run_worker`]; the other two threads are in [`desk`].
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::backends::{self, BackendError, Backends};
 use crate::desk::{self, Job, Work};
 use crate::embed::Embedder;
 use crate::embed_plan::Plan;
+use crate::engine::LoadedAdapter;
 use crate::error::LoadError;
 use crate::generate::{Generator, Task};
 use crate::gpu::{self, Placement};
@@ -23,6 +24,7 @@ use crate::llama_log::LlamaLog;
 use crate::output::Output;
 use crate::protocol::{FromWorker, RequestError, ToWorker};
 use crate::request::{ModelInfo, ModelSpec, Role, StreamEvent, Thinking};
+use crate::rerank::Reranker;
 use crate::sandbox::{self, Needs};
 use crate::{device, engine, frame, stdio, threads};
 
@@ -57,7 +59,7 @@ pub fn run_worker() -> ExitCode {
 }
 
 fn tell_devices(output: &Output, log: &LlamaLog) -> ExitCode {
-    match start_llama(None, true, log) {
+    match start_llama(&[], true, log) {
         Ok(_) => {
             output.send(&FromWorker::Ready {
                 devices: device::list(),
@@ -71,7 +73,12 @@ fn tell_devices(output: &Output, log: &LlamaLog) -> ExitCode {
 /// Holds the model of `spec` until the program closes the pipe.
 fn serve(spec: &ModelSpec, output: &Output, log: &LlamaLog) -> ExitCode {
     let gpu = spec.gpu_layers.wants_gpu();
-    let started = match start_llama(Some(&spec.path), gpu, log) {
+    let files = [
+        Some(&spec.path),
+        spec.adapter.as_ref().map(|adapter| &adapter.path),
+    ];
+    let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
+    let started = match start_llama(&files, gpu, log) {
         Ok(started) => started,
         Err(error) => return output.unusable(&error),
     };
@@ -108,10 +115,20 @@ fn hold(
     log: &LlamaLog,
 ) -> Result<ExitCode, LoadError> {
     log.forget_memory();
-    let model = Arc::new(engine::load(&llama.backend, spec, placement, log)?);
+    let (model, adapter) = engine::load(&llama.backend, spec, placement, log)?;
+    let model = Arc::new(model);
     let threads = threads::choose(spec.threads);
     let on_gpu = placement.on_gpu;
-    let mut hands = Hands::new(&llama.backend, &model, spec.role, on_gpu, threads, log)?;
+    let adapter = adapter.as_ref();
+    let mut hands = Hands::new(
+        &llama.backend,
+        &model,
+        adapter,
+        spec.role,
+        on_gpu,
+        threads,
+        log,
+    )?;
     let context_len_tokens = hands.context_len_tokens();
     let info = engine::describe(&model, context_len_tokens, threads);
     output.send(&FromWorker::Loaded(ModelInfo {
@@ -132,7 +149,7 @@ fn hold(
 }
 
 fn start_llama(
-    model: Option<&Path>,
+    files: &[&Path],
     gpu: bool,
     log: &LlamaLog,
 ) -> Result<(Backends, String), BackendError> {
@@ -141,7 +158,7 @@ fn start_llama(
     let backends_dir = std::fs::canonicalize(&backends_dir).unwrap_or(backends_dir);
     let needs = Needs {
         program_dir: backends_dir.parent().unwrap_or(&backends_dir),
-        model,
+        files,
         gpu,
     };
     let sandbox = sandbox::lock_in(&needs);
@@ -155,12 +172,14 @@ enum Hands<'m> {
         context_len_tokens: u32,
     },
     Embedder(Embedder<'m>),
+    Reranker(Reranker<'m>),
 }
 
 impl<'m> Hands<'m> {
     fn new(
         backend: &'m LlamaBackend,
         model: &'m LlamaModel,
+        adapter: Option<&'m LoadedAdapter>,
         role: Role,
         on_gpu: bool,
         threads: u32,
@@ -178,6 +197,7 @@ impl<'m> Hands<'m> {
                         on_gpu,
                         threads,
                         threads_for_writing,
+                        adapter,
                         &log,
                     )
                 });
@@ -193,6 +213,10 @@ impl<'m> Hands<'m> {
                 let plan = Plan::for_threads(threads, on_gpu);
                 Ok(Self::Embedder(Embedder::new(backend, model, plan, log)?))
             }
+            Role::Reranker => {
+                let plan = Plan::for_threads(threads, on_gpu);
+                Ok(Self::Reranker(Reranker::new(backend, model, plan, log)?))
+            }
         }
     }
 
@@ -202,6 +226,7 @@ impl<'m> Hands<'m> {
                 context_len_tokens, ..
             } => *context_len_tokens,
             Self::Embedder(embedder) => embedder.window_len_tokens(),
+            Self::Reranker(reranker) => reranker.window_len_tokens(),
         }
     }
 
@@ -213,6 +238,7 @@ impl<'m> Hands<'m> {
                 Work::Generate {
                     prompt,
                     manner,
+                    grammar,
                     request,
                 },
             ) => {
@@ -224,6 +250,7 @@ impl<'m> Hands<'m> {
                         Thinking::UpTo(tokens) => tokens,
                     } as usize,
                     sampling: request.sampling,
+                    grammar: grammar.as_deref(),
                     max_output_tokens: request.max_output_tokens as usize,
                     stop: &request.stop,
                     cancelled: &job.cancelled.flag,
@@ -242,8 +269,12 @@ impl<'m> Hands<'m> {
                     });
                 })
             }
-            (Self::Chat { .. }, Work::Embed { .. }) => Err(RequestError::NotAnEmbedder),
-            (Self::Embedder(_), Work::Generate { .. }) => Err(RequestError::NotAChatModel),
+            (Self::Reranker(reranker), Work::Rerank { query, passages }) => reranker
+                .run(query, passages, &job.cancelled.flag)
+                .map(|scores| output.send(&FromWorker::Scored { id, scores })),
+            (_, Work::Embed { .. }) => Err(RequestError::NotAnEmbedder),
+            (_, Work::Generate { .. }) => Err(RequestError::NotAChatModel),
+            (_, Work::Rerank { .. }) => Err(RequestError::NotAReranker),
         };
         if let Err(error) = result {
             output.send(&FromWorker::Failed { id, error });

@@ -19,6 +19,7 @@
 //!
 //! Source: `ggml/include/gguf.h` and `ggml/src/gguf.cpp` of llama.cpp.
 
+mod adapter;
 mod check;
 mod error;
 mod read;
@@ -28,6 +29,7 @@ mod summary;
 mod tensor_type;
 mod write;
 
+pub use adapter::{AdapterSummary, check_adapter};
 pub use check::{check, check_reader};
 pub use error::GgufError;
 pub use rules::SUPPORTED_ARCHITECTURES;

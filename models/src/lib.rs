@@ -42,11 +42,13 @@ mod durable;
 pub mod fetch;
 pub mod fit;
 pub mod gguf;
+pub mod instruction;
 pub mod memory_speed;
 pub mod store;
 
 pub use convert::EmbedderQuantisation;
 pub use gguf::{ModelKind, Pooling};
+pub use instruction::Instructions;
 pub use store::{InstalledModel, ModelStore, VerifiedModel};
 
 // Makes Cargo build this crate anew for another clone that shares the build folder: `.cargo/config.toml`.

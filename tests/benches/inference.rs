@@ -74,6 +74,7 @@ fn engine(path: &Path, role: Role) -> EngineHandle {
             role,
             threads: None,
             gpu_layers: satchel_inference::GpuLayers::None,
+            adapter: None,
         },
     )
 }
@@ -154,6 +155,7 @@ async fn generate_once(engine: &EngineHandle, seed: u64) -> (f64, f64) {
                 max_output_tokens: OUTPUT_TOKENS,
                 thinking: Thinking::Off,
                 stop: Vec::new(),
+                form: satchel_inference::AnswerForm::Free,
             };
         }
         words -= (tokens - PROMPT_TOKENS).div_ceil(2).max(1);
@@ -225,6 +227,7 @@ async fn embedding(model: &Path) {
             role: Role::Embedder,
             threads: None,
             gpu_layers: satchel_inference::GpuLayers::None,
+            adapter: None,
         };
         let engine = EngineHandle::new(command, spec);
         // The first run loads the model; the second says how many texts take some two seconds, for a variant

@@ -62,6 +62,7 @@ fn embed(folder: &Path, quantisation: EmbedderQuantisation, texts: &[String]) ->
         role: Role::Embedder,
         threads: None,
         gpu_layers: satchel_inference::GpuLayers::None,
+        adapter: None,
     };
     let engine = EngineHandle::new(worker, spec);
     let runtime = satchel_app::backend::runtime::build().unwrap();

@@ -48,6 +48,7 @@ fn taken(model: &Path, context_len_tokens: u32, gpu_layers: u32) -> MemoryUse {
         role: Role::Chat { context_len_tokens },
         threads: Some(1),
         gpu_layers: GpuLayers::Exactly(gpu_layers),
+        adapter: None,
     };
     let engine = EngineHandle::new(worker(), spec);
     run(async {

@@ -9,10 +9,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use satchel_inference::{
-    EngineError, EngineHandle, GenerateRequest, ModelInfo, Sampling, StopReason, StreamEvent,
-    Thinking, ThinkingSupport, TokenUsage,
-};
+use satchel_inference::{AnswerForm, GenerateRequest, ModelInfo, Thinking, ThinkingSupport};
 use satchel_models::ModelKind;
 use satchel_sync::chat::{CitationRecord, Message, Role, ThreadId};
 use satchel_vector::{Hit, SourceId, StoredChunk};
@@ -21,7 +18,7 @@ use super::conversation::{self, Turn};
 use super::jobs::Emitter;
 use super::model_host::{self, Running};
 use super::prompt::{self, Passage, Style};
-use super::{Shared, cite, failure, indexing, reference, retrieve};
+use super::{Shared, cite, failure, indexing, reference, retrieve, writing};
 use crate::message::{
     AnswerReport, Citation, Event, Failure, FailureKind, Progress, SearchMode, Stage, Usage,
 };
@@ -38,13 +35,6 @@ const MARGIN_TOKENS: usize = 64;
 /// Earlier turns given to the model. Older ones rarely matter and cost reading time.
 const HISTORY_TURNS: usize = 2;
 
-/// A model's words with how they ended.
-struct Written {
-    text: String,
-    ended: &'static str,
-    usage: Option<TokenUsage>,
-}
-
 /// Answers a question; both are kept as messages of the chat.
 ///
 /// # Errors
@@ -56,12 +46,40 @@ pub async fn ask(
     question: String,
     thread: Option<String>,
 ) -> Result<AnswerReport, Failure> {
-    let question = retrieve::checked(&question)?.to_owned();
+    let question = retrieve::checked(&question)?;
     let (thread, turns) = conversation::open(shared, thread).await?;
-    require_room(shared, &question).await?;
+    let mut report = answer(shared, emitter, question, &turns).await?;
+    report.thread = keep(shared, thread, &report).await?.to_string();
+    Ok(report)
+}
+
+/// Answers a question as [`ask`] does, after these questions with their answers, and keeps nothing.
+///
+/// # Errors
+/// As for [`ask`].
+pub async fn consult(
+    shared: &Arc<Shared>,
+    emitter: &Emitter,
+    question: String,
+    history: Vec<(String, String)>,
+) -> Result<AnswerReport, Failure> {
+    let turns = history
+        .into_iter()
+        .map(|(question, answer)| Turn { question, answer });
+    let turns: Vec<Turn> = turns.collect();
+    answer(shared, emitter, retrieve::checked(&question)?, &turns).await
+}
+
+async fn answer(
+    shared: &Arc<Shared>,
+    emitter: &Emitter,
+    question: &str,
+    turns: &[Turn],
+) -> Result<AnswerReport, Failure> {
+    require_room(shared, question).await?;
     indexing::ensure_current(shared, emitter).await?;
     let started = Instant::now();
-    let searched_for = conversation::stand_alone(&question, &turns);
+    let searched_for = conversation::stand_alone(question, turns);
     let found =
         retrieve::passages(shared, emitter, &searched_for, HITS, SearchMode::Hybrid).await?;
     if let Some(limitation) = found.limitation {
@@ -71,7 +89,7 @@ pub async fn ask(
     let coverage = indexing::coverage(shared).await?;
     let mut report = AnswerReport {
         thread: String::new(),
-        question: question.clone(),
+        question: question.to_owned(),
         searched_for: searched_for.clone(),
         answer: String::new(),
         refused: false,
@@ -83,14 +101,13 @@ pub async fn ask(
         usage: None,
     };
     if retrieve::can_answer(&searched_for, &found.hits) {
-        generate(shared, emitter, &turns, &found.hits, &mut report).await?;
+        generate(shared, emitter, turns, &found.hits, &mut report).await?;
         if let Some(usage) = &mut report.usage {
             usage.retrieve_ms = retrieve_ms;
         }
     } else {
         refuse(&found.hits, &mut report);
     }
-    report.thread = keep(shared, thread, &report).await?.to_string();
     Ok(report)
 }
 
@@ -151,22 +168,19 @@ async fn generate(
         )
     });
     emitter.send(Event::Passages(shown.collect())).await;
-    let thinking = match thought_tokens(shared, &info) {
+    let thinking = match thought_tokens(shared.settings.current().thinking, &info) {
         0 => Thinking::Off,
         tokens => Thinking::UpTo(tokens),
     };
     let request = GenerateRequest {
         messages,
-        sampling: Sampling {
-            temperature: shared.settings.current().temperature,
-            repeat_penalty: style.repeat_penalty(),
-            ..Sampling::default()
-        },
+        sampling: writing::sampling(&shared.settings.current(), style.repeat_penalty()),
         max_output_tokens: max_output,
         thinking,
-        stop: Vec::new(),
+        stop: shared.settings.current().stop.clone(),
+        form: AnswerForm::Free,
     };
-    let written = write(&running.engine, emitter, request).await?;
+    let written = writing::write(&running.engine, emitter, request).await?;
     let cited = cite::cite(&written.text, &report.question, &passages);
     report.answer = cited.text;
     report.citations = cited.citations;
@@ -237,8 +251,7 @@ fn most_output(shared: &Shared, style: Style, info: &ModelInfo) -> u32 {
 }
 
 /// Tokens that thoughts before an answer may take; 0 where the model has none, or is told to leave them.
-fn thought_tokens(shared: &Shared, info: &ModelInfo) -> u32 {
-    let wanted = shared.settings.current().thinking;
+pub(super) fn thought_tokens(wanted: bool, info: &ModelInfo) -> u32 {
     match info.thinking {
         ThinkingSupport::None => 0,
         ThinkingSupport::OnRequest if !wanted => 0,
@@ -250,7 +263,8 @@ fn thought_tokens(shared: &Shared, info: &ModelInfo) -> u32 {
 
 /// Tokens that the prompt may take.
 fn room(shared: &Shared, style: Style, info: &ModelInfo) -> usize {
-    let said = most_output(shared, style, info) + thought_tokens(shared, info);
+    let said =
+        most_output(shared, style, info) + thought_tokens(shared.settings.current().thinking, info);
     (info.context_len_tokens - said) as usize - MARGIN_TOKENS
 }
 
@@ -283,71 +297,6 @@ async fn fit(
             )
             .with_hint("Ask a shorter question, raise `context_len_tokens` in config.toml, or import the long text as a document."));
         }
-    }
-}
-
-async fn write(
-    engine: &EngineHandle,
-    emitter: &Emitter,
-    request: GenerateRequest,
-) -> Result<Written, Failure> {
-    // What cannot be told not to think may do so for as long as it may answer.
-    let most_thoughts = match request.thinking {
-        Thinking::Off => request.max_output_tokens,
-        Thinking::UpTo(tokens) => tokens,
-    };
-    let (most_thoughts, mut thoughts) = (u64::from(most_thoughts), 0);
-    let mut stream = engine.generate(request).await.map_err(failure::of_engine)?;
-    let mut text = String::new();
-    loop {
-        let event = tokio::select! {
-            event = stream.next() => event,
-            // Dropping the stream stops the model; what it has said is kept.
-            () = emitter.cancelled() => return Ok(Written { text, ended: "stopped", usage: None }),
-        };
-        match event {
-            Some(Ok(StreamEvent::Prompt {
-                done_tokens,
-                total_tokens,
-                ..
-            })) => emitter.progress(Progress {
-                stage: Stage::Prompt,
-                done: done_tokens as u64,
-                total: total_tokens as u64,
-                eta_ms: None,
-            }),
-            Some(Ok(StreamEvent::Thought(piece))) => {
-                thoughts += 1;
-                emitter.progress(Progress {
-                    stage: Stage::Thinking,
-                    done: thoughts,
-                    total: most_thoughts,
-                    eta_ms: None,
-                });
-                emitter.send(Event::Thought(piece)).await;
-            }
-            Some(Ok(StreamEvent::Text(piece))) => {
-                text += &piece;
-                emitter.send(Event::Answer(piece)).await;
-            }
-            Some(Ok(StreamEvent::Finished { reason, usage })) => {
-                return Ok(Written {
-                    text,
-                    ended: words_of(reason),
-                    usage: Some(usage),
-                });
-            }
-            Some(Err(error)) => return Err(failure::of_engine(error)),
-            None => return Err(failure::of_engine(EngineError::Unloaded)),
-        }
-    }
-}
-
-fn words_of(reason: StopReason) -> &'static str {
-    match reason {
-        StopReason::MaxTokens | StopReason::ContextFull => "length",
-        StopReason::Cancelled => "stopped",
-        _ => "end",
     }
 }
 

@@ -208,7 +208,11 @@ async fn load(shared: &Arc<Shared>, kind: ModelKind) -> Result<String, String> {
             .chat()
             .await
             .map(|running| Some(running.engine)),
-        _ => shared.models.embedder(&shared.index).await,
+        _ => shared
+            .models
+            .embedder(&shared.index)
+            .await
+            .map(|running| running.map(|running| running.engine)),
     };
     let Some(engine) = engine.map_err(|failure| failure.message)? else {
         return Err("not installed".to_owned());

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use satchel_models::Instructions;
 use satchel_sync::workspace::DocumentEntry;
 use satchel_vector::chunk::{self, ChunkInput};
 use satchel_vector::{SourceChunks, SourceId, StoreError};
@@ -146,6 +147,7 @@ async fn embed_here(shared: &Arc<Shared>, emitter: &Emitter) -> Result<usize, Fa
     let Some(embedder) = shared.models.embedder(&shared.index).await? else {
         return Ok(0);
     };
+    let instructions = Instructions::of(&embedder.model);
     let stats = shared.index.stats().await.map_err(Failure::from)?;
     let total = stats.distinct_chunks.saturating_sub(stats.embedded);
     if total == 0 {
@@ -173,8 +175,11 @@ async fn embed_here(shared: &Arc<Shared>, emitter: &Emitter) -> Result<usize, Fa
                     .map_err(Failure::from)?;
                 break 'pages;
             }
-            let texts = batch.iter().map(|pending| pending.text.clone()).collect();
-            let embeddings = embedder.embed(texts).await.map_err(failure::of_engine)?;
+            let texts = batch
+                .iter()
+                .map(|pending| instructions.passage(&pending.text));
+            let embedding = embedder.engine.embed(texts.collect());
+            let embeddings = embedding.await.map_err(failure::of_engine)?;
             rows.extend(
                 batch
                     .iter()

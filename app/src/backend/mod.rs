@@ -14,6 +14,7 @@ use tokio::sync::watch;
 pub mod answer;
 pub mod beside;
 pub mod cite;
+pub mod completion;
 pub mod connect;
 pub mod contacts;
 pub mod conversation;
@@ -41,6 +42,7 @@ pub mod sync;
 pub mod unlock;
 pub mod words;
 pub mod workspaces;
+mod writing;
 
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Failure, FailureKind, Reply};
@@ -297,6 +299,18 @@ async fn carry_out(
         Command::Ask { question, thread } => answer::ask(shared, emitter, question, thread)
             .await
             .map(Reply::Answered),
+        Command::Consult { question, history } => {
+            answer::consult(shared, emitter, question, history)
+                .await
+                .map(Reply::Answered)
+        }
+        Command::Complete(request) => completion::complete(shared, emitter, request)
+            .await
+            .map(Reply::Completed),
+        Command::Embed { texts } => tokio::select! {
+            report = completion::embed(shared, texts) => report.map(Reply::Embedded),
+            () = emitter.cancelled() => Err(Failure::new(FailureKind::Cancelled, "Stopped.")),
+        },
         Command::Documents => documents::list(shared).await.map(Reply::Documents),
         Command::RemoveDocuments { documents } => {
             documents::remove(shared, documents).await.map(Reply::Done)

@@ -8,9 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use satchel_inference::{EngineHandle, GpuLayers, ModelInfo, ModelSpec, Role, WorkerCommand};
+use satchel_inference::{
+    Adapter, EngineHandle, GpuLayers, ModelInfo, ModelSpec, Role, WorkerCommand,
+};
 use satchel_models::fit::{Machine, USUAL_CONTEXT};
-use satchel_models::{EmbedderQuantisation, InstalledModel, ModelKind, ModelStore, VerifiedModel};
+use satchel_models::{
+    EmbedderQuantisation, InstalledModel, Instructions, ModelKind, ModelStore, VerifiedModel,
+};
 use satchel_vector::{EmbedderKey, VectorStore};
 
 use super::contacts::Contacts;
@@ -35,6 +39,7 @@ pub struct ModelHost {
     machine: tokio::sync::OnceCell<Machine>,
     chat: tokio::sync::Mutex<Option<Running>>,
     embedder: tokio::sync::Mutex<Option<Running>>,
+    reranker: tokio::sync::Mutex<Option<Running>>,
 }
 
 /// A model with its worker. Cloning shares the worker.
@@ -65,6 +70,7 @@ impl ModelHost {
             machine: tokio::sync::OnceCell::new(),
             chat: tokio::sync::Mutex::new(None),
             embedder: tokio::sync::Mutex::new(None),
+            reranker: tokio::sync::Mutex::new(None),
         })
     }
 
@@ -124,7 +130,8 @@ impl ModelHost {
         let settings = self.settings.current();
         let named = match kind {
             ModelKind::Chat => &settings.chat_model,
-            _ => &settings.embedder,
+            ModelKind::Embedder => &settings.embedder,
+            ModelKind::Reranker => &settings.reranker,
         };
         let installed = self.store.list().map_err(failure::of_model_store)?;
         let mut fitting = installed.into_iter().filter(|model| model.kind == kind);
@@ -175,17 +182,33 @@ impl ModelHost {
     ///
     /// # Errors
     /// When its file is damaged or the index cannot be written.
-    pub async fn embedder(&self, index: &VectorStore) -> Result<Option<EngineHandle>, Failure> {
+    pub async fn embedder(&self, index: &VectorStore) -> Result<Option<Running>, Failure> {
         let mut slot = self.embedder.lock().await;
         if let Some(running) = &*slot {
-            return Ok(Some(running.engine.clone()));
+            return Ok(Some(running.clone()));
         }
         let Some(model) = self.chosen(ModelKind::Embedder)? else {
             return Ok(None);
         };
         tell_index(index, &model).await?;
         let running = self.start(model, Role::Embedder).await?;
-        Ok(Some(slot.insert(running).engine.clone()))
+        Ok(Some(slot.insert(running).clone()))
+    }
+
+    /// The reranker; `None` where none is installed.
+    ///
+    /// # Errors
+    /// When its file is damaged.
+    pub async fn reranker(&self) -> Result<Option<Running>, Failure> {
+        let mut slot = self.reranker.lock().await;
+        if let Some(running) = &*slot {
+            return Ok(Some(running.clone()));
+        }
+        let Some(model) = self.chosen(ModelKind::Reranker)? else {
+            return Ok(None);
+        };
+        let running = self.start(model, Role::Reranker).await?;
+        Ok(Some(slot.insert(running).clone()))
     }
 
     /// Tells the index which embeddings to use without starting the embedder.
@@ -202,28 +225,37 @@ impl ModelHost {
     async fn start(&self, model: InstalledModel, role: Role) -> Result<Running, Failure> {
         // Reads the whole file where its record does not prove it unchanged: gigabytes.
         let (store, wanted) = (self.store.clone(), model.clone());
-        let verified = tokio::task::spawn_blocking(move || verify(&store, &wanted))
+        let settings = self.settings.current();
+        let starting = tokio::task::spawn_blocking(move || {
+            let adapter = match role {
+                Role::Chat { .. } => adapter(&wanted, &settings)?,
+                Role::Embedder | Role::Reranker => None,
+            };
+            Ok((verify(&store, &wanted)?, adapter))
+        });
+        let (verified, adapter) = starting
             .await
             .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?;
         Ok(Running {
             model,
-            engine: self.engine(&verified, role),
+            engine: self.engine(&verified, role, adapter),
             is_short_of_memory: false,
         })
     }
 
     /// Starts no process: the worker starts with its first request.
-    fn engine(&self, model: &VerifiedModel, role: Role) -> EngineHandle {
+    fn engine(&self, model: &VerifiedModel, role: Role, adapter: Option<Adapter>) -> EngineHandle {
         let settings = self.settings.current();
         let spec = ModelSpec {
             path: model.path().to_path_buf(),
             role,
             threads: settings.threads,
             gpu_layers: match (role, settings.gpu_layers) {
-                (Role::Embedder, _) => GpuLayers::None,
+                (Role::Embedder | Role::Reranker, _) => GpuLayers::None,
                 (Role::Chat { .. }, None) => GpuLayers::Fit,
                 (Role::Chat { .. }, Some(layers)) => GpuLayers::Exactly(layers),
             },
+            adapter,
         };
         EngineHandle::new(worker_command(&self.program, "inference"), spec)
     }
@@ -233,7 +265,8 @@ impl ModelHost {
     /// # Errors
     /// When the store cannot be read.
     pub fn list(&self) -> Result<Vec<ModelSummary>, Failure> {
-        let in_use: Vec<String> = [ModelKind::Chat, ModelKind::Embedder]
+        let kinds = [ModelKind::Chat, ModelKind::Embedder, ModelKind::Reranker];
+        let in_use: Vec<String> = kinds
             .into_iter()
             .filter_map(|kind| self.chosen(kind).ok().flatten())
             .map(|model| model.id)
@@ -257,7 +290,7 @@ impl ModelHost {
                     .with_hint("`satchel models list` shows the names."),
             );
         }
-        for slot in [&self.chat, &self.embedder] {
+        for slot in [&self.chat, &self.embedder, &self.reranker] {
             let mut slot = slot.lock().await;
             if slot.as_ref().is_some_and(|running| running.model.id == id)
                 && let Some(running) = slot.take()
@@ -271,12 +304,40 @@ impl ModelHost {
 
     /// Ends the workers; they start again when needed.
     pub async fn unload(&self) {
-        for slot in [&self.chat, &self.embedder] {
+        for slot in [&self.chat, &self.embedder, &self.reranker] {
             if let Some(running) = slot.lock().await.take() {
                 running.engine.unload().await;
             }
         }
     }
+}
+
+/// The adapter that the settings name, checked. Blocks on the disk.
+fn adapter(model: &InstalledModel, settings: &Settings) -> Result<Option<Adapter>, Failure> {
+    let Some(path) = &settings.lora else {
+        return Ok(None);
+    };
+    let refused = |failure: Failure| {
+        failure.with_hint("`satchel settings lora` without a value goes on without an adapter.")
+    };
+    let summary = satchel_models::gguf::check_adapter(path)
+        .map_err(|error| refused(failure::of_model_file(path, &error)))?;
+    if summary.architecture != model.architecture {
+        return Err(refused(Failure::new(
+            FailureKind::Usage,
+            format!(
+                "the adapter {} is for models of the kind {}, and {} is of the kind {}",
+                path.display(),
+                summary.architecture,
+                model.id,
+                model.architecture
+            ),
+        )));
+    }
+    Ok(Some(Adapter {
+        path: path.clone(),
+        scale: settings.lora_scale.unwrap_or(1.0),
+    }))
 }
 
 fn verify(store: &ModelStore, model: &InstalledModel) -> Result<VerifiedModel, Failure> {
@@ -298,11 +359,21 @@ async fn tell_index(index: &VectorStore, embedder: &InstalledModel) -> Result<()
             embedder.id
         )));
     };
-    let id = embedder.sha256.chars().take(16).collect();
+    let id = embedding_id(embedder);
     index
         .use_embedder(Some(EmbedderKey { id, dim }))
         .await
         .map_err(Failure::from)
+}
+
+/// The name of an embedder's embeddings: of the exact weights, and of what is put before a text.
+#[must_use]
+pub fn embedding_id(embedder: &InstalledModel) -> String {
+    let weights: String = embedder.sha256.chars().take(16).collect();
+    match Instructions::of(embedder).tag() {
+        Some(tag) => format!("{weights}-{tag}"),
+        None => weights,
+    }
 }
 
 /// How to start a worker of the program.

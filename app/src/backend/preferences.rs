@@ -78,9 +78,12 @@ pub async fn change(
         (
             settings.chat_model.clone(),
             settings.embedder.clone(),
+            settings.reranker.clone(),
             settings.context_len_tokens,
             settings.threads,
             settings.gpu_layers,
+            settings.lora.clone(),
+            settings.lora_scale,
         )
     };
     if of_models(&before) != of_models(&after) {

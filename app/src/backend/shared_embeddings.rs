@@ -192,7 +192,7 @@ fn embedder_of(shared: &Shared) -> Result<Option<Embedder>, Failure> {
     let model = shared.models.chosen(ModelKind::Embedder)?;
     Ok(model.and_then(|model| {
         Some(Embedder {
-            id: model.sha256.chars().take(16).collect(),
+            id: super::model_host::embedding_id(&model),
             dim: model.embedding_dim?,
         })
     }))

@@ -16,8 +16,8 @@ use super::Backend;
 use super::jobs::{self, EventStream};
 use crate::message::{Command, Event, Failure, FailureKind};
 
-/// Longest command line: a question may hold 16 KiB, a list of paths more.
-const MAX_COMMAND_BYTES: u64 = 1 << 20;
+/// Longest command line: texts of another program to be embedded take 8 MiB at most, twice that as JSON in JSON.
+const MAX_COMMAND_BYTES: u64 = 16 << 20;
 
 /// Answers other processes until dropped; then the socket is removed.
 pub struct SocketServer {

@@ -88,18 +88,18 @@ fn models_ui(window: &mut Window, ui: &mut egui::Ui) {
 }
 
 fn setting_of(model: &ModelSummary) -> &'static str {
-    if model.kind == "chat" {
-        "chat_model"
-    } else {
-        "embedder"
+    match model.kind.as_str() {
+        "chat" => "chat_model",
+        "embedder" => "embedder",
+        _ => "reranker",
     }
 }
 
 fn facts(model: &ModelSummary) -> String {
-    let purpose = if model.kind == "chat" {
-        "answers questions"
-    } else {
-        "finds by meaning"
+    let purpose = match model.kind.as_str() {
+        "chat" => "answers questions",
+        "embedder" => "finds by meaning",
+        _ => "sorts what was found",
     };
     let licence = model.license.as_deref().unwrap_or("licence unknown");
     format!(

@@ -46,6 +46,9 @@ const TESTS: &[Test] = tests! {
         a_prompt_that_is_too_long_is_refused_and_the_next_works
         a_full_context_ends_the_answer
         a_follow_up_reads_only_what_is_new
+        two_chats_in_turn_are_each_read_once
+        an_answer_has_the_form_that_was_asked_for
+        a_form_that_cannot_be_read_is_refused
         a_busy_neighbour_does_not_change_the_answer
         dropping_the_stream_stops_writing_at_once
         reading_stops_within_a_chunk

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use satchel_inference::{
-    ChatMessage, ChatRole, EngineError, EngineHandle, GenerateRequest, GpuLayers, ModelSpec, Role,
-    Sampling, StopReason, StreamEvent, Thinking, TokenUsage, WorkerCommand,
+    AnswerForm, ChatMessage, ChatRole, EngineError, EngineHandle, GenerateRequest, GpuLayers,
+    ModelSpec, Role, Sampling, StopReason, StreamEvent, Thinking, TokenUsage, WorkerCommand,
 };
 
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
@@ -36,6 +36,7 @@ pub(crate) fn chat_spec(path: &Path, context_len_tokens: u32) -> ModelSpec {
         role: Role::Chat { context_len_tokens },
         threads: None,
         gpu_layers: GpuLayers::None,
+        adapter: None,
     }
 }
 
@@ -45,6 +46,7 @@ pub(crate) fn embedder_spec(path: &Path) -> ModelSpec {
         role: Role::Embedder,
         threads: None,
         gpu_layers: GpuLayers::None,
+        adapter: None,
     }
 }
 
@@ -118,6 +120,7 @@ pub(crate) fn ask(messages: Vec<ChatMessage>, max_output_tokens: u32) -> Generat
         max_output_tokens,
         thinking: Thinking::Off,
         stop: Vec::new(),
+        form: AnswerForm::Free,
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use satchel_inference::{
-    ChatMessage, ChatRole, EngineError, GenerateRequest, PROMPT_CHUNK_TOKENS, Sampling, StopReason,
-    StreamEvent, Thinking,
+    AnswerForm, ChatMessage, ChatRole, EngineError, GenerateRequest, PROMPT_CHUNK_TOKENS, Sampling,
+    StopReason, StreamEvent, Thinking,
 };
 
 use crate::rig::*;
@@ -198,6 +198,122 @@ fn beginning(text: &str) -> Vec<&str> {
 }
 
 /// The number of threads follows what others leave free; what is written does not.
+/// A long text to read, different for each `name`.
+fn long_text(name: &str) -> String {
+    let line =
+        |number| format!("{name} wrote in the year {number} that the harbour was full of ships.");
+    (1800..1840).map(line).collect::<Vec<_>>().join(" ")
+}
+
+pub(crate) fn two_chats_in_turn_are_each_read_once() {
+    let Some(engine) = chat_engine(4096) else {
+        return;
+    };
+    run(async {
+        let mut chats = ["Anna", "Boris"].map(|name| user(&long_text(name)));
+        let mut answers = Vec::new();
+        for turn in 0..3 {
+            for chat in &mut chats {
+                let said = answer(&engine, ask(chat.clone(), 8)).await.unwrap();
+                let usage = said.usage;
+                if turn > 0 {
+                    let new = usage.prompt_tokens - usage.cached_tokens;
+                    assert!(
+                        new < 100,
+                        "{new} of {} tokens were read again",
+                        usage.prompt_tokens
+                    );
+                }
+                chat.push(ChatMessage::new(ChatRole::Assistant, said.text.clone()));
+                chat.push(ChatMessage::new(ChatRole::User, "And then?"));
+                answers.push(said.text);
+            }
+        }
+        // What was put aside is what was read: alone, a chat goes on in the same words.
+        engine.unload().await;
+        let last = &chats[0][..chats[0].len() - 2];
+        let alone = answer(&engine, ask(last.to_vec(), 8)).await.unwrap();
+        assert_eq!(alone.usage.cached_tokens, 0);
+        assert_eq!(alone.text, answers[4]);
+    });
+}
+
+pub(crate) fn an_answer_has_the_form_that_was_asked_for() {
+    let Some(engine) = chat_engine(1024) else {
+        return;
+    };
+    run(async {
+        let formed = async |form: AnswerForm, sampling: Sampling| {
+            let request = GenerateRequest {
+                form,
+                sampling,
+                ..ask(user("Describe a cat."), 120)
+            };
+            answer(&engine, request).await.unwrap()
+        };
+        let schema = r#"{"type":"object","properties":{"name":{"type":"string","maxLength":20},"legs":{"type":"integer","minimum":0,"maximum":99}},"required":["name","legs"],"additionalProperties":false}"#;
+        // Also where the choice is wild, and where only one token is left to choose from.
+        let wild = Sampling {
+            temperature: 2.0,
+            seed: Some(3),
+            ..Sampling::default()
+        };
+        let narrow = Sampling {
+            top_k: 1,
+            ..Sampling::default()
+        };
+        for sampling in [Sampling::greedy(), wild, narrow] {
+            let said = formed(AnswerForm::Json(schema.to_owned()), sampling).await;
+            assert_eq!(said.reason, StopReason::EndOfAnswer, "{:?}", said.text);
+            let value: serde_json::Value = serde_json::from_str(&said.text).unwrap();
+            assert!(
+                value["name"].is_string() && value["legs"].as_u64().unwrap() < 100,
+                "{value}"
+            );
+        }
+        let grammar = r#"root ::= ("yes" | "no") "!""#;
+        let said = formed(AnswerForm::Grammar(grammar.to_owned()), Sampling::greedy()).await;
+        assert!(
+            ["yes!", "no!"].contains(&said.text.as_str()),
+            "{:?}",
+            said.text
+        );
+        // The next answer is free again.
+        assert!(
+            !formed(AnswerForm::Free, Sampling::greedy())
+                .await
+                .text
+                .starts_with('{')
+        );
+    });
+}
+
+pub(crate) fn a_form_that_cannot_be_read_is_refused() {
+    let Some(engine) = chat_engine(512) else {
+        return;
+    };
+    run(async {
+        for form in [
+            AnswerForm::Grammar("root ::= (".to_owned()),
+            AnswerForm::Grammar("leaf ::= \"a\"".to_owned()),
+            AnswerForm::Grammar("root ::= \"a\" | ".repeat(40_000)),
+            AnswerForm::Json("{".to_owned()),
+            AnswerForm::Json("[]".to_owned()),
+            AnswerForm::Json(r##"{"$ref":"#/nowhere"}"##.to_owned()),
+        ] {
+            let request = GenerateRequest {
+                form,
+                ..ask(user("Hello"), 5)
+            };
+            let error = engine.generate(request).await.map(drop).unwrap_err();
+            assert!(matches!(error, EngineError::Form { .. }), "{error}");
+        }
+        let pid = engine.worker_pid();
+        answer(&engine, ask(user("Hello"), 5)).await.unwrap();
+        assert_eq!(engine.worker_pid(), pid, "the worker lived on");
+    });
+}
+
 pub(crate) fn a_busy_neighbour_does_not_change_the_answer() {
     let Some(engine) = chat_engine(2048) else {
         return;

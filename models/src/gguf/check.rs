@@ -65,8 +65,8 @@ pub fn check_reader(input: impl Read, file_bytes: u64) -> Result<GgufSummary, Gg
 }
 
 /// The rules, each over one part of the header.
-struct Facts<'a> {
-    header: &'a Header,
+pub(super) struct Facts<'a> {
+    pub(super) header: &'a Header,
 }
 
 impl Facts<'_> {
@@ -245,7 +245,7 @@ impl Facts<'_> {
     }
 
     /// Every tensor starts where the one before it ended, padded, and the last one ends inside the file.
-    fn check_tensor_places(&self, file_bytes: u64) -> Result<(), GgufError> {
+    pub(super) fn check_tensor_places(&self, file_bytes: u64) -> Result<(), GgufError> {
         let alignment = self.alignment()?;
         let too_large =
             |tensor: &TensorInfo| GgufError::tensor(&tensor.name, "is larger than any file");
@@ -437,7 +437,7 @@ impl Facts<'_> {
         }
     }
 
-    fn text(&self, key: &str) -> Result<Option<String>, GgufError> {
+    pub(super) fn text(&self, key: &str) -> Result<Option<String>, GgufError> {
         match self.entry(key).map(|entry| &entry.value) {
             None => Ok(None),
             Some(Value::Text { start, len_bytes }) if *len_bytes <= 1024 => {
@@ -449,7 +449,7 @@ impl Facts<'_> {
     }
 
     /// A text that only people read; too long or empty is no error.
-    fn display_text(&self, key: &str) -> Result<Option<String>, GgufError> {
+    pub(super) fn display_text(&self, key: &str) -> Result<Option<String>, GgufError> {
         match self.entry(key).map(|entry| &entry.value) {
             Some(Value::Text { start, .. }) => {
                 Ok(Some(printable(start)).filter(|text| !text.is_empty()))
