@@ -1,5 +1,7 @@
 //! Other programs ask: over HTTP as OpenAI's API has it, and over MCP, with the real program and real models.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
