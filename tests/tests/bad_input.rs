@@ -202,6 +202,8 @@ fn a_question_longer_than_the_window_is_refused_not_cut() {
         "The lighthouse keeper counts 214 steps on the way up.",
     );
     laptop.run(["import", "a.txt"]).expect_success();
+    let window = ["settings", "context_len_tokens", "4096"];
+    laptop.run(window).expect_success();
     // Within the size that is accepted, and more tokens than the window holds.
     let question = format!(
         "How many steps does the lighthouse keeper count on the way up? {}",

@@ -220,8 +220,8 @@ fn the_models_answer_by_themselves() {
     let texts = ["a dog barks", "a hound bays", "interest rates rise"];
     let models = server.get("/v1/models");
     let embedder = models["data"].as_array().unwrap().iter();
-    let embedder = embedder.map(|model| model["id"].as_str().unwrap());
-    let embedder = embedder.filter(|id| id.contains("minilm")).last().unwrap();
+    let mut embedder = embedder.map(|model| model["id"].as_str().unwrap());
+    let embedder = embedder.rfind(|id| id.contains("minilm")).unwrap();
     let made = server.post(
         "/v1/embeddings",
         &json!({ "model": embedder, "input": texts }),
