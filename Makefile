@@ -18,7 +18,7 @@ WORKSPACE := --locked --workspace
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test bench eval lint clean clean-all build
+.PHONY: help run test bench eval templates lint clean clean-all build
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,14 @@ bench: ## Measure speed (BENCH=name for one of them)
 
 eval: ## Measure how well it searches, answers and refuses (a table; see tests/EVALUATION.md)
 	@$(MAKE) --no-print-directory bench BENCH=eval
+
+# The templates belong to the makers of the models: they are fetched, never committed.
+TEMPLATES := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/satchel/chat-templates
+templates: ## Compare how prompts are laid out with Python's Jinja, for the templates of some 70 models
+	@packaging/system-packages.sh test
+	@packaging/templates.sh "$(TEMPLATES)"
+	@SATCHEL_CHAT_TEMPLATES="$(TEMPLATES)/templates" SATCHEL_CHAT_GOLDEN="$(TEMPLATES)/golden.json" \
+	  packaging/cargo.sh test $(WORKSPACE) --lib real_templates -- --nocapture
 
 # Not part of `make test`: clippy and rustdoc check all 900 third-party crates once more, some ten
 # minutes on two cores the first time.

@@ -1,17 +1,21 @@
 //! Turns a conversation into the prompt that a model was trained on.
 //!
-//! A GGUF file brings a Jinja template. It is rendered with placeholders instead of the messages, so that the result
-//! falls into pieces: text of the template, in which control tokens count, and text of the messages, in which nothing
-//! does. Whoever tokenises the pieces can then treat a document that contains `<|im_start|>` as plain text. The template
-//! itself is data from a downloaded file: it runs with bounded steps and depth and sees nothing but roles and
-//! placeholders. Pure: no model, no clock (the time is passed in). Start at [`ChatTemplate::render`].
+//! A GGUF file brings a Jinja template, written for Python. It is rendered with contents that are marked, so that the
+//! result falls into pieces: text of the template, in which control tokens count, and text of the messages, in which
+//! nothing does. Whoever tokenises the pieces can then treat a document that contains `<|im_start|>` as plain text. The
+//! template itself is data from a downloaded file: it runs with bounded steps and depth and sees nothing but the messages
+//! and a few settings. What it writes is what Python would write (`make templates` compares). Pure: no model, no clock
+//! (the time is passed in). Start at [`ChatTemplate::render`].
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
 
+use crate::marked::{LAST_OWNER, Marked};
+use crate::python_text::add_python;
 use crate::request::{ChatMessage, ChatRole};
 use crate::strftime::strftime;
 
@@ -57,7 +61,7 @@ impl ChatTemplate {
         });
         let mut environment = sandboxed_environment();
         environment
-            .add_template_owned(NAME, source.to_owned())
+            .add_template_owned(NAME, without_training_marks(source).into_owned())
             .map_err(|error| in_words(&error))?;
         Ok(Self {
             environment,
@@ -77,10 +81,12 @@ impl ChatTemplate {
     /// `thinking` says whether the model is to think before, where its template knows the choice.
     ///
     /// Many templates refuse a system message or two messages of one role in a row. Then the system message is put in
-    /// front of the first question, and neighbours of one role become one message, which says the same.
+    /// front of the first question, and neighbours of one role become one message, which says the same. Some refuse
+    /// settings that others need; then they get fewer. And gpt-oss refuses answers that speak of its own control tokens,
+    /// which are only words here; then it does not get to see what is said.
     ///
     /// # Errors
-    /// The template's own words when it refuses both forms, or would leave out a message.
+    /// The template's own words when it refuses all of it, or would leave out a message.
     pub(crate) fn render(
         &self,
         messages: &[ChatMessage],
@@ -92,10 +98,9 @@ impl ChatTemplate {
             Err(reason) => reason,
         };
         let merged = without_system_and_repeats(messages);
-        if merged == messages {
-            return Err(refused);
-        }
         self.render_as_is(&merged, thinking, now)
+            .or_else(|_| self.render_unseen(messages, thinking, now))
+            .or_else(|_| self.render_unseen(&merged, thinking, now))
             .map_err(|_| refused)
     }
 
@@ -105,28 +110,128 @@ impl ChatTemplate {
         thinking: bool,
         now: SystemTime,
     ) -> Result<Vec<PromptPiece>, String> {
+        let usual = self.usual_settings(thinking);
+        self.render_with(messages, &usual, now)
+            .or_else(|refused| {
+                let fewer = self.fewer_settings(thinking);
+                self.render_with(messages, &fewer, now).map_err(|_| refused)
+            })
+            .map(|prompt| pieces(&prompt))
+    }
+
+    /// Shows the template a word instead of each content.
+    fn render_unseen(
+        &self,
+        messages: &[ChatMessage],
+        thinking: bool,
+        now: SystemTime,
+    ) -> Result<Vec<PromptPiece>, String> {
+        let unseen: Vec<ChatMessage> = messages
+            .iter()
+            .map(|message| {
+                let content = match message.content.trim() {
+                    "" => String::new(),
+                    said => message.content.replace(said, WORD),
+                };
+                ChatMessage::new(message.role, content)
+            })
+            .collect();
+        let prompt = self.render_with(&unseen, &self.usual_settings(thinking), now)?;
+        let mut filled = Marked::default();
+        for stretch in prompt.stretches() {
+            let message = stretch.owner.and_then(|owner| messages.get(owner));
+            match message {
+                Some(message) if !stretch.text.trim().is_empty() => {
+                    let (before, after) = stretch
+                        .text
+                        .split_once(WORD)
+                        .ok_or("it takes messages apart")?;
+                    let whole = format!("{before}{}{after}", message.content.trim());
+                    filled.push(&whole, stretch.owner);
+                }
+                _ => filled.push(stretch.text, stretch.owner),
+            }
+        }
+        Ok(pieces(&filled))
+    }
+
+    /// What templates get from Python's libraries, and whether to think.
+    fn usual_settings(&self, thinking: bool) -> Value {
+        context! {
+            tools => Value::from(()),
+            documents => Value::from(()),
+            // gpt-oss cannot be told to leave it.
+            reasoning_effort => if thinking { "medium" } else { "low" },
+            ..self.fewer_settings(thinking)
+        }
+    }
+
+    /// For templates that count tools without asking whether there are any, or know other efforts.
+    fn fewer_settings(&self, thinking: bool) -> Value {
+        context! {
+            add_generation_prompt => true,
+            // Qwen, SmolLM and others.
+            enable_thinking => thinking,
+            bos_token => &self.begin_of_text,
+            eos_token => &self.end_of_text,
+        }
+    }
+
+    /// The prompt, with nothing left out.
+    fn render_with(
+        &self,
+        messages: &[ChatMessage],
+        settings: &Value,
+        now: SystemTime,
+    ) -> Result<Marked, String> {
+        let contents: Vec<&str> = messages
+            .iter()
+            .map(|message| message.content.as_str())
+            .collect();
+        let prompt = self.render_contents(messages, &contents, settings, now)?;
+        let missing = missing(&prompt, &contents);
+        if missing.contains(&true) {
+            // What a template leaves out of an answer, such as a thought, may be all of it. A word shows whether it
+            // would leave out everything.
+            let with_words: Vec<&str> = contents
+                .iter()
+                .zip(&missing)
+                .map(|(&content, &missing)| if missing { WORD } else { content })
+                .collect();
+            let asked = self.render_contents(messages, &with_words, settings, now)?;
+            if self::missing(&asked, &with_words).contains(&true) {
+                return Err("it leaves out a message".to_owned());
+            }
+        }
+        Ok(prompt)
+    }
+
+    fn render_contents(
+        &self,
+        messages: &[ChatMessage],
+        contents: &[&str],
+        settings: &Value,
+        now: SystemTime,
+    ) -> Result<Marked, String> {
         let listed: Vec<Value> = messages
             .iter()
+            .zip(contents)
             .enumerate()
-            .map(|(index, message)| context! { role => message.role.as_str(), content => placeholder(index) })
+            .map(|(index, (message, content))| {
+                let content = Marked::content(content, index).encode();
+                context! { role => message.role.as_str(), content => content }
+            })
             .collect();
         let mut environment = self.environment.clone();
         environment.add_function("strftime_now", move |format: String| strftime(&format, now));
+        environment.set_fuel(Some(fuel(contents)));
         let rendered = environment
             .get_template(NAME)
             .and_then(|template| {
-                template.render(context! {
-                    messages => listed,
-                    add_generation_prompt => true,
-                    // Qwen, SmolLM and others; gpt-oss cannot be told to leave it.
-                    enable_thinking => thinking,
-                    reasoning_effort => if thinking { "medium" } else { "low" },
-                    bos_token => &self.begin_of_text,
-                    eos_token => &self.end_of_text,
-                })
+                template.render(context! { messages => listed, ..settings.clone() })
             })
             .map_err(|error| in_words(&error))?;
-        split_at_placeholders(&rendered, messages)
+        Marked::decode(&rendered).ok_or_else(|| "it takes messages apart".to_owned())
     }
 }
 
@@ -138,8 +243,7 @@ fn sandboxed_environment() -> Environment<'static> {
         .lstrip_blocks(true)
         .build();
     environment.set_syntax(syntax.expect("the default delimiters are valid"));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.set_fuel(Some(FUEL));
+    add_python(&mut environment);
     environment.set_recursion_limit(RECURSION_LIMIT);
     environment.add_function(
         "raise_exception",
@@ -150,51 +254,73 @@ fn sandboxed_environment() -> Environment<'static> {
     environment
 }
 
-/// The content that stands for message `index` while the template runs.
-///
-/// The tabs around it show afterwards whether the template strips contents: no template writes a tab of its own next to
-/// one. The brackets are from the private use area, which no template contains.
-fn placeholder(index: usize) -> String {
-    format!("\t{OPEN}{index}{CLOSE}\t")
+/// Steps that a template may take for these messages.
+fn fuel(contents: &[&str]) -> u64 {
+    let bytes: usize = contents.iter().map(|content| content.len()).sum();
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    let messages = u64::try_from(contents.len()).unwrap_or(u64::MAX);
+    let pairs = messages.saturating_mul(messages);
+    FUEL.saturating_add(bytes.saturating_mul(FUEL_PER_CONTENT_BYTE))
+        .saturating_add(pairs.saturating_mul(FUEL_PER_PAIR).min(MOST_FUEL_FOR_PAIRS))
 }
 
-/// Puts the contents in place of their placeholders, stripped where the template stripped the placeholder.
-fn split_at_placeholders(
-    rendered: &str,
-    messages: &[ChatMessage],
-) -> Result<Vec<PromptPiece>, String> {
-    let mut pieces = Vec::new();
-    let mut used = vec![false; messages.len()];
-    let mut rest = rendered;
-    while let Some((before, after)) = rest.split_once(OPEN) {
-        let (index, after) = after.split_once(CLOSE).ok_or("it takes messages apart")?;
-        let index: usize = index.parse().map_err(|_| "it changes messages")?;
-        let message = messages.get(index).ok_or("it changes messages")?;
-        used[index] = true;
-        let mut content = message.content.as_str();
-        let before = before.strip_suffix('\t').unwrap_or_else(|| {
-            content = content.trim_start();
-            before
-        });
-        rest = after.strip_prefix('\t').unwrap_or_else(|| {
-            content = content.trim_end();
-            after
-        });
-        push_unless_empty(&mut pieces, PromptPiece::Template(before.to_owned()));
-        push_unless_empty(&mut pieces, PromptPiece::Content(content.to_owned()));
+/// Which messages are not in a prompt. Blank ones need not be.
+fn missing(prompt: &Marked, contents: &[&str]) -> Vec<bool> {
+    let mut missing: Vec<bool> = contents
+        .iter()
+        .map(|content| !content.trim().is_empty())
+        .collect();
+    for owner in prompt.stretches().filter_map(|stretch| stretch.owner) {
+        if owner == LAST_OWNER {
+            missing.truncate(LAST_OWNER);
+        } else if let Some(missing) = missing.get_mut(owner) {
+            *missing = false;
+        }
     }
-    push_unless_empty(&mut pieces, PromptPiece::Template(rest.to_owned()));
-    if used.contains(&false) {
-        return Err("it leaves out a message".to_owned());
-    }
-    Ok(pieces)
+    missing
 }
 
-fn push_unless_empty(pieces: &mut Vec<PromptPiece>, piece: PromptPiece) {
-    let (PromptPiece::Template(text) | PromptPiece::Content(text)) = &piece;
-    if !text.is_empty() {
-        pieces.push(piece);
+/// Neighbours of one kind become one piece, so that they are tokenised together.
+fn pieces(prompt: &Marked) -> Vec<PromptPiece> {
+    let mut pieces: Vec<PromptPiece> = Vec::new();
+    for stretch in prompt.stretches() {
+        match (pieces.last_mut(), stretch.owner) {
+            (Some(PromptPiece::Content(last)), Some(_))
+            | (Some(PromptPiece::Template(last)), None) => last.push_str(stretch.text),
+            (_, Some(_)) => pieces.push(PromptPiece::Content(stretch.text.to_owned())),
+            (_, None) => pieces.push(PromptPiece::Template(stretch.text.to_owned())),
+        }
     }
+    pieces
+}
+
+/// Some templates mark with `{% generation %}` what a model is trained to write. Here it is a block like any other.
+fn without_training_marks(source: &str) -> Cow<'_, str> {
+    if !source.contains("generation") {
+        return Cow::Borrowed(source);
+    }
+    let mut replaced = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, tag)) = rest.split_once("{%") {
+        replaced.push_str(before);
+        replaced.push_str("{%");
+        rest = tag;
+        let Some((tag, after)) = tag.split_once("%}") else {
+            break;
+        };
+        let name = tag
+            .trim_matches(|character: char| "+-".contains(character) || character.is_whitespace());
+        let block = match name {
+            "generation" => "with",
+            "endgeneration" => "endwith",
+            _ => continue,
+        };
+        replaced.push_str(&tag.replace(name, block));
+        replaced.push_str("%}");
+        rest = after;
+    }
+    replaced.push_str(rest);
+    Cow::Owned(replaced)
 }
 
 /// The same conversation for templates that know only questions and answers in turn.
@@ -224,11 +350,17 @@ fn in_words(error: &Error) -> String {
 }
 
 const NAME: &str = "chat";
-const OPEN: char = '\u{E0F0}';
-const CLOSE: char = '\u{E0F1}';
+/// Stands for any content.
+const WORD: &str = "word";
 
 /// Steps a template may take. The longest known templates (tool use, 400 lines) take some thousand for 100 messages.
 const FUEL: u64 = 300_000;
+/// So that long contents can be looked through and copied some dozen times: one step pays for 64 bytes.
+const FUEL_PER_CONTENT_BYTE: u64 = 4;
+/// Gemma 4 looks at every message from every other.
+const FUEL_PER_PAIR: u64 = 10;
+/// Some seconds at most: after that a template is taken for one that does not end.
+const MOST_FUEL_FOR_PAIRS: u64 = 10_000_000;
 const RECURSION_LIMIT: usize = 100;
 
 /// What a model without a template gets when its vocabulary has the tokens of ChatML.
@@ -244,3 +376,7 @@ const PLAIN_STOP: [&str; 2] = ["\nUser:", "\nAssistant:"];
 #[cfg(test)]
 #[path = "chat_template_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "chat_template_golden.rs"]
+mod golden;

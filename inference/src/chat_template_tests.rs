@@ -1,7 +1,7 @@
 //! Golden prompts of the common families, and what hostile or odd templates may not do.
 //!
 //! The templates here are short ones of the same logic as the originals: what matters is how each family lays out
-//! roles, trims contents and refuses messages.
+//! roles, looks into contents, trims them and refuses messages. `make templates` compares the originals.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -210,7 +210,7 @@ fn what_a_message_says_is_content_even_when_it_looks_like_the_template() {
 }
 
 #[test]
-fn an_empty_message_leaves_no_trace_of_the_placeholder() {
+fn an_empty_message_leaves_no_trace_of_a_mark() {
     let messages = [ChatMessage::new(ChatRole::User, "")];
     assert_eq!(
         prompt(&template(PHI3, "", ""), &messages).unwrap(),
@@ -283,4 +283,174 @@ fn thinking_is_asked_for_or_left_away() {
     };
     assert!(end(false).ends_with("assistant\n<think>\n\n</think>\n\n"));
     assert!(end(true).ends_with("assistant\n"));
+}
+
+fn ask(source: &str, messages: &[(ChatRole, &str)]) -> String {
+    let messages: Vec<ChatMessage> = messages
+        .iter()
+        .map(|(role, content)| ChatMessage::new(*role, *content))
+        .collect();
+    prompt(&template(source, "<s>", "</s>"), &messages).unwrap()
+}
+
+const CUTS_THOUGHTS: &str = "{% for m in messages %}{% set c = m.content %}\
+{% if m.role == 'assistant' and '</think>' in c %}{% set c = c.split('</think>')[-1].lstrip('\n') %}{% endif %}\
+[{{ m.role }}]{{ c }}{% endfor %}";
+
+/// Qwen, DeepSeek and others do not show a model its earlier thoughts.
+#[test]
+fn a_template_sees_thoughts_in_answers_and_cuts_them() {
+    let messages = [
+        (ChatRole::User, "One </think> two?"),
+        (ChatRole::Assistant, "<think>\nHm.\n</think>\n\nThree."),
+        (ChatRole::User, "Four?"),
+    ];
+    assert_eq!(
+        ask(CUTS_THOUGHTS, &messages),
+        "[user]One </think> two?[assistant]Three.[user]Four?"
+    );
+}
+
+#[test]
+fn an_answer_that_was_only_a_thought_is_not_left_out() {
+    let messages = [
+        (ChatRole::User, "One?"),
+        (ChatRole::Assistant, "<think>Hm.</think>"),
+        (ChatRole::User, "Two?"),
+    ];
+    assert_eq!(
+        ask(CUTS_THOUGHTS, &messages),
+        "[user]One?[assistant][user]Two?"
+    );
+}
+
+#[test]
+fn what_is_left_of_an_answer_is_content() {
+    let messages = [ChatMessage::new(
+        ChatRole::Assistant,
+        "<think>a</think><|im_end|> b",
+    )];
+    let source = "{% set c = messages[0].content %}<think>{{ c.split('</think>')[0].split('<think>')[-1] | trim }}</think>\
+{{ c.split('</think>')[-1].strip() }}!";
+    let pieces = template(source, "", "")
+        .render(&messages, false, UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(
+        pieces,
+        [
+            PromptPiece::Template("<think>".into()),
+            PromptPiece::Content("a".into()),
+            PromptPiece::Template("</think>".into()),
+            PromptPiece::Content("<|im_end|> b".into()),
+            PromptPiece::Template("!".into()),
+        ]
+    );
+}
+
+#[test]
+fn an_empty_message_is_empty_to_the_template() {
+    let source = "{% for m in messages %}{% if m.content | trim %}[{{ m.role }}]{{ m.content }}{% endif %}{% endfor %}";
+    let messages = [(ChatRole::System, " \n"), (ChatRole::User, "One?")];
+    assert_eq!(ask(source, &messages), "[user]One?");
+}
+
+/// Qwen takes a question that looks like the result of a tool for one.
+#[test]
+fn a_template_can_ask_how_a_message_begins_and_how_long_it_is() {
+    let source = "{% for m in messages %}{{ m.content.startswith('<tool') }} {{ m.content | length }} {{ m.content }};{% endfor %}";
+    let messages = [(ChatRole::User, "<tool>ä"), (ChatRole::User, "b")];
+    assert_eq!(ask(source, &messages), "True 7 <tool>ä;False 1 b;");
+}
+
+#[test]
+fn contents_are_stripped_as_python_strips() {
+    let source =
+        "{% for m in messages %}[{{ m.content.strip() }}|{{ m.content.rstrip('\n') }}]{% endfor %}";
+    let messages = [(ChatRole::User, "\u{1c}\u{a0}a\u{2003}\n\n")];
+    assert_eq!(ask(source, &messages), "[a|\u{1c}\u{a0}a\u{2003}]");
+}
+
+#[test]
+fn marks_for_training_are_passed_over() {
+    let source = "{% for m in messages %}\n{%- generation -%}\n{{ m.content }}\n{%- endgeneration %}\n;{% endfor %}generation {% raw %}{%";
+    let messages = [(ChatRole::User, "a")];
+    assert_eq!(
+        prompt(
+            &template(&format!("{source}{{% endraw %}}"), "", ""),
+            &messages.map(|(role, content)| ChatMessage::new(role, content))
+        )
+        .unwrap(),
+        "a;generation {%"
+    );
+}
+
+/// Llama 3.1 asks whether the tools are none, not whether they are there.
+#[test]
+fn tools_are_none_and_not_undefined() {
+    let source = "{% if tools is not none or tools is not defined %}Tools!{% endif %}{{ messages[0].content }}";
+    assert_eq!(ask(source, &[(ChatRole::User, "a")]), "a");
+}
+
+/// Hermes counts tools without asking.
+#[test]
+fn a_template_that_refuses_a_setting_gets_fewer() {
+    let source = "{% for tool in tools %}{{ tool }}{% endfor %}{{ messages[0].content }}";
+    assert_eq!(ask(source, &[(ChatRole::User, "a")]), "a");
+    let source = "{% if reasoning_effort is defined and reasoning_effort != 'high' %}{{ raise_exception('high or nothing') }}\
+{% endif %}{{ messages[0].content }}";
+    assert_eq!(ask(source, &[(ChatRole::User, "a")]), "a");
+}
+
+/// gpt-oss refuses an answer that explains gpt-oss.
+#[test]
+fn a_template_that_refuses_what_is_said_does_not_see_it() {
+    let source = "{% for m in messages %}{% if '<|end|>' in m.content %}{{ raise_exception('no tokens') }}{% endif %}\
+[{{ m.role }}]{{ m.content | trim }}{% endfor %}";
+    let messages = [
+        ChatMessage::new(ChatRole::System, ""),
+        ChatMessage::new(ChatRole::User, " What is <|end|>? word\n"),
+        ChatMessage::new(ChatRole::User, "Well?"),
+    ];
+    let pieces = template(source, "", "")
+        .render(&messages, false, UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(
+        pieces,
+        [
+            PromptPiece::Template("[system][user]".into()),
+            PromptPiece::Content("What is <|end|>? word".into()),
+            PromptPiece::Template("[user]".into()),
+            PromptPiece::Content("Well?".into()),
+        ]
+    );
+}
+
+#[test]
+fn mappings_keep_their_order_and_json_is_pythons() {
+    let source = "{% for k, v in {'z': 1, 'a': 2}.items() %}{{ k }}{{ v }}{% endfor %}{{ messages[0] | tojson }}";
+    assert_eq!(
+        ask(source, &[(ChatRole::User, "<a> \"é\"\n")]),
+        "z1a2{\"role\": \"user\", \"content\": \"<a> \\\"é\\\"\\n\"}"
+    );
+}
+
+#[test]
+fn a_text_is_a_sequence_and_none_cannot_be_iterated() {
+    let source =
+        "{{ messages[0].content is sequence }} {{ none is iterable }} {{ messages[0].content }}";
+    assert_eq!(ask(source, &[(ChatRole::User, "a")]), "True False a");
+}
+
+/// Every look at a content costs steps by its length.
+#[test]
+fn long_conversations_do_not_use_up_the_steps() {
+    let long = "and so on ".repeat(100_000);
+    let messages: Vec<ChatMessage> = (0..201)
+        .map(|index| match index % 2 {
+            0 => ChatMessage::new(ChatRole::User, if index == 0 { &long } else { "One?" }),
+            _ => ChatMessage::new(ChatRole::Assistant, "<think>a</think>Two."),
+        })
+        .collect();
+    let prompt = prompt(&template(CUTS_THOUGHTS, "", ""), &messages).unwrap();
+    assert!(prompt.len() > long.len());
 }
