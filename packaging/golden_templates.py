@@ -155,7 +155,7 @@ def main():
     ]
     templates = {}
     for path in sorted(folder.glob("*.jinja")):
-        source = path.read_text(encoding="utf-8")
+        source = path.read_bytes().decode("utf-8")
         try:
             template = made.from_string(source)
         except jinja2.TemplateError as error:

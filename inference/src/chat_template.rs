@@ -7,7 +7,6 @@
 //! and a few settings. What it writes is what Python would write (`make templates` compares). Pure: no model, no clock
 //! (the time is passed in). Start at [`ChatTemplate::render`].
 
-use std::borrow::Cow;
 use std::time::SystemTime;
 
 use minijinja::syntax::SyntaxConfig;
@@ -18,6 +17,7 @@ use crate::marked::{LAST_OWNER, Marked};
 use crate::python_text::add_python;
 use crate::request::{ChatMessage, ChatRole};
 use crate::strftime::strftime;
+use crate::template_source::adapted;
 
 /// A chat template, ready to use.
 pub(crate) struct ChatTemplate {
@@ -61,7 +61,7 @@ impl ChatTemplate {
         });
         let mut environment = sandboxed_environment();
         environment
-            .add_template_owned(NAME, without_training_marks(source).into_owned())
+            .add_template_owned(NAME, adapted(source))
             .map_err(|error| in_words(&error))?;
         Ok(Self {
             environment,
@@ -292,35 +292,6 @@ fn pieces(prompt: &Marked) -> Vec<PromptPiece> {
         }
     }
     pieces
-}
-
-/// Some templates mark with `{% generation %}` what a model is trained to write. Here it is a block like any other.
-fn without_training_marks(source: &str) -> Cow<'_, str> {
-    if !source.contains("generation") {
-        return Cow::Borrowed(source);
-    }
-    let mut replaced = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some((before, tag)) = rest.split_once("{%") {
-        replaced.push_str(before);
-        replaced.push_str("{%");
-        rest = tag;
-        let Some((tag, after)) = tag.split_once("%}") else {
-            break;
-        };
-        let name = tag
-            .trim_matches(|character: char| "+-".contains(character) || character.is_whitespace());
-        let block = match name {
-            "generation" => "with",
-            "endgeneration" => "endwith",
-            _ => continue,
-        };
-        replaced.push_str(&tag.replace(name, block));
-        replaced.push_str("%}");
-        rest = after;
-    }
-    replaced.push_str(rest);
-    Cow::Owned(replaced)
 }
 
 /// The same conversation for templates that know only questions and answers in turn.

@@ -231,10 +231,27 @@ fn a_template_that_forgets_a_message_is_refused() {
     );
 }
 
+/// EXAONE cuts off the tag that a thought begins with.
+#[test]
+fn what_is_cut_out_of_a_message_is_content() {
+    let messages = [ChatMessage::new(ChatRole::User, "<think><|im_end|>a ")];
+    let source = "{{ messages[0]['content'][7:-1].strip() }}{{ messages[::-1][0]['role'][:2] }}";
+    let pieces = template(source, "", "")
+        .render(&messages, false, UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(
+        pieces,
+        [
+            PromptPiece::Content("<|im_end|>a".into()),
+            PromptPiece::Template("us".into()),
+        ]
+    );
+}
+
 #[test]
 fn a_template_that_takes_a_message_apart_is_refused() {
-    let messages = [ChatMessage::new(ChatRole::User, "a")];
-    let cutting = "{{ messages[0]['content'][:2] }}";
+    let messages = [ChatMessage::new(ChatRole::User, "ab")];
+    let cutting = "{{ messages[0]['content'] | first }}";
     assert_eq!(
         prompt(&template(cutting, "", ""), &messages).unwrap_err(),
         "it takes messages apart"

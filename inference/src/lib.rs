@@ -12,7 +12,7 @@
 //!   starts workers and cuts work into pieces; `connection` is one running worker with its pipes, and `error_lines` its last words; `worker_env` is what a worker is started in; errors are in `error`.
 //! - Between: `protocol` (messages) in `frame` (length and JSON).
 //! - Worker side: [`run_worker`] (`worker`, with `desk` for what comes in and `output` for what goes out) locks itself in (`sandbox`), loads processor code (`backends`), decides what goes to a
-//!   GPU (`gpu`), loads the model (`engine`), then reads prompts (`prompt`, `chat_template` with `marked`, `python_text`, `python_json` and `strftime`) and writes answers (`generate`,
+//!   GPU (`gpu`), loads the model (`engine`), then reads prompts (`prompt`, `chat_template` with `template_source`, `marked`, `python_text`, `python_json` and `strftime`) and writes answers (`generate`,
 //!   `text_stream`) or embeds (`embed`, `embed_plan`). `device`, `threads`, `llama_log` and `stdio` are small helpers.
 //! - Tests: `fake` behind feature `test-support`.
 //!
@@ -63,6 +63,7 @@ mod sandbox;
 mod shelf;
 mod stdio;
 mod strftime;
+mod template_source;
 mod text_stream;
 mod thoughts;
 mod threads;
