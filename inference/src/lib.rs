@@ -12,8 +12,8 @@
 //!   starts workers and cuts work into pieces; `connection` is one running worker with its pipes, and `error_lines` its last words; `worker_env` is what a worker is started in; errors are in `error`.
 //! - Between: `protocol` (messages) in `frame` (length and JSON).
 //! - Worker side: [`run_worker`] (`worker`, with `desk` for what comes in and `output` for what goes out) locks itself in (`sandbox`), loads processor code (`backends`), decides what goes to a
-//!   GPU (`gpu`), loads the model (`engine`), then reads prompts (`prompt`, `chat_template` with `template_source`, `marked`, `python_text`, `python_json` and `strftime`) and writes answers (`generate`,
-//!   `text_stream`) or embeds (`embed`, `embed_plan`). `device`, `threads`, `llama_log` and `stdio` are small helpers.
+//!   GPU (`gpu`), loads the model (`engine`), then reads prompts (`prompt`, `chat_template` with `template_source`, `marked`, `python_text`, `python_json` and `strftime`) and writes answers (`generate`
+//!   with `sampler`, which chooses tokens, and `shelf` for conversations put aside; `text_stream`, `thoughts`), embeds (`embed`, `embed_plan`) or scores (`rerank`). `device`, `threads`, `llama_log` and `stdio` are small helpers.
 //! - Tests: `fake` behind feature `test-support`.
 //!
 //! # Threads
