@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::*;
 
@@ -49,7 +50,7 @@ struct Outcomes {
 #[serde(rename_all = "lowercase")]
 enum Outcome {
     Prompt(String),
-    Error(String),
+    Error(IgnoredAny),
 }
 
 /// What one case showed.
