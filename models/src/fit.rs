@@ -121,6 +121,8 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// What all cores together read of it in a second, where it was measured.
     pub read_bytes_per_s: Option<u64>,
+    /// Cores that compute; 0 where that is not known.
+    pub cores: u64,
     /// What is free on its GPUs together; 0 without one.
     pub gpu_free_bytes: u64,
     /// The GPU has no memory of its own.
@@ -202,7 +204,14 @@ pub fn judge(
     let tokens_per_s = machine
         .read_bytes_per_s
         .filter(|_| wish.gpu_layers == 0)
-        .map(|speed| speed as f64 * REACHED_SHARE / shape.read_per_token_bytes().max(1) as f64);
+        .map(|speed| {
+            let by_memory = speed as f64 * REACHED_SHARE;
+            let by_cores = match machine.cores {
+                0 => f64::INFINITY,
+                cores => cores as f64 * CORE_BYTES_PER_S,
+            };
+            by_memory.min(by_cores) / shape.read_per_token_bytes().max(1) as f64
+        });
     let verdict = match (room(wish), tokens_per_s) {
         (Verdict::Fits, Some(speed)) if speed < READING_SPEED => Verdict::Slow,
         (verdict, _) => verdict,
@@ -279,6 +288,9 @@ const MOST_CONTEXT_SHARE: u64 = 32;
 /// The share of the memory's speed that writing reaches: 64 to 83 percent were measured, with Gemma 3 270M and
 /// SmolLM2 135M on two cores.
 const REACHED_SHARE: f64 = 0.65;
+/// Weights that one core takes in each second while it writes, however fast the memory is: 3.9 GB/s were measured with
+/// SmolLM2 135M (Q4_1) on two cores with AVX2 (`make bench BENCH=waiting`). Those with AVX-512 or AMX do more.
+const CORE_BYTES_PER_S: f64 = 3.9e9;
 /// Tokens that people read in a second: 238 words a minute (Brysbaert 2019) at 1.3 tokens each.
 const READING_SPEED: f64 = 5.0;
 /// Memory of a GPU that is left to others, as the worker does (`gpu.rs` of the inference crate).
@@ -308,6 +320,7 @@ mod tests {
             memory_bytes: memory_gib * GIB,
             // Two channels of DDR4-3200 reach some 40 of their 51 GB a second.
             read_bytes_per_s: Some(40_000_000_000),
+            cores: 8,
             ..Machine::default()
         }
     }
@@ -380,6 +393,14 @@ mod tests {
             ..laptop(16)
         };
         assert_eq!(advice("qwen3-8b-q4_k_m", slow).verdict, Verdict::Slow);
+        // With few cores it is they that set the pace.
+        let two_cores = Machine {
+            cores: 2,
+            ..laptop(16)
+        };
+        let speed = |machine| advice("smollm2-135m-instruct-q4_1", machine).tokens_per_s;
+        assert!((70.0..90.0).contains(&speed(two_cores).unwrap()));
+        assert!(speed(laptop(16)).unwrap() > 200.0);
         // Few of its experts work for a token.
         assert!(
             advice("gpt-oss-20b-mxfp4", laptop(32))

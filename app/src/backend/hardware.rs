@@ -22,9 +22,16 @@ pub async fn machine(program: &Path) -> Machine {
     Machine {
         memory_bytes: memory_bytes(),
         read_bytes_per_s: read_bytes_per_s().await,
+        cores: cores() as u64,
         gpu_free_bytes: gpus.iter().map(|gpu| gpu.memory_free_bytes).sum(),
         gpu_shares_memory: gpus.iter().any(|gpu| gpu.kind == DeviceKind::IntegratedGpu),
     }
+}
+
+/// Cores that this process may use; two threads of one core count once.
+fn cores() -> usize {
+    let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    sysinfo::System::physical_core_count().map_or(available, |physical| physical.min(available))
 }
 
 /// The GPUs that a model would be put on: those that share the processor's memory only where there is no other.
