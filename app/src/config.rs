@@ -174,7 +174,7 @@ pub struct Settings {
     ///
     /// The embedder stays on the processor.
     pub gpu_layers: Option<u32>,
-    /// Path of an adapter (LoRA, a GGUF file) that is laid over the chat model. Default: none.
+    /// Whole path of an adapter (LoRA, a GGUF file) that is laid over the chat model. Default: none.
     pub lora: Option<PathBuf>,
     /// How strongly the adapter counts. Default 1: as it was trained.
     pub lora_scale: Option<f32>,
@@ -391,6 +391,10 @@ impl Settings {
                 let words = format!("take {:.1} to {:.1}", range.start(), range.end());
                 return Err(wrong(name, value.to_string(), &words));
             }
+        }
+        if let Some(path) = self.lora.as_ref().filter(|path| !path.is_absolute()) {
+            let value = path.display().to_string();
+            return Err(wrong("lora", value, "give the whole path, from / on"));
         }
         if self.stop.len() > MOST_STOP_TEXTS {
             let value = format!("{} texts", self.stop.len());

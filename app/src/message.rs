@@ -65,6 +65,9 @@ pub enum Command {
         limit: usize,
         /// Which halves of the search to use.
         mode: SearchMode,
+        /// Both halves may take a moment longer: a reranker, where one is installed, puts the hits into order.
+        #[serde(default)]
+        thorough: bool,
     },
     /// Answer a question from the documents.
     Ask {
@@ -510,7 +513,7 @@ pub struct AnswerReport {
     pub unsupported: Vec<String>,
     /// The model's name; `None` where no model was used.
     pub model: Option<String>,
-    /// Why the answer ended: `end`, `length`, `stopped`, `none`.
+    /// Why the answer ended: `end`, `stop_word`, `length`, `stopped`, `none`.
     pub ended: String,
     /// How much was searched.
     pub coverage: Coverage,

@@ -39,6 +39,22 @@ pub enum DeviceKind {
     Unknown,
 }
 
+/// Memory of each GPU that is left to others, in bytes: what llama.cpp's own programs leave (`fit_params_target` in its
+/// `common.h`). The screen is drawn with it.
+pub const GPU_MARGIN_BYTES: u64 = 1 << 30;
+
+/// The GPUs of a list that a model is put on: those that share the processor's memory only where there is no other.
+#[must_use]
+pub fn gpus_to_use(devices: &[Device]) -> Vec<&Device> {
+    let of_kind = |kind| devices.iter().filter(move |device| device.kind == kind);
+    let own_memory: Vec<&Device> = of_kind(DeviceKind::Gpu).collect();
+    if own_memory.is_empty() {
+        of_kind(DeviceKind::IntegratedGpu).collect()
+    } else {
+        own_memory
+    }
+}
+
 /// The devices of this process. Empty until the processor code is loaded.
 pub(crate) fn list() -> Vec<Device> {
     list_llama_ggml_backend_devices()
@@ -61,5 +77,31 @@ fn kind(kind: LlamaBackendDeviceType) -> DeviceKind {
         LlamaBackendDeviceType::Gpu => DeviceKind::Gpu,
         LlamaBackendDeviceType::IntegratedGpu => DeviceKind::IntegratedGpu,
         LlamaBackendDeviceType::Unknown => DeviceKind::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_that_shares_memory_counts_only_alone() {
+        let device = |kind| Device {
+            name: String::new(),
+            description: String::new(),
+            backend: String::new(),
+            kind,
+            memory_total_bytes: 0,
+            memory_free_bytes: 0,
+        };
+        let kinds = |kinds: &[DeviceKind]| -> Vec<DeviceKind> {
+            let devices: Vec<Device> = kinds.iter().map(|kind| device(*kind)).collect();
+            let used = gpus_to_use(&devices);
+            used.iter().map(|gpu| gpu.kind).collect()
+        };
+        let (cpu, own, shared) = (DeviceKind::Cpu, DeviceKind::Gpu, DeviceKind::IntegratedGpu);
+        assert_eq!(kinds(&[cpu]), []);
+        assert_eq!(kinds(&[cpu, shared]), [shared]);
+        assert_eq!(kinds(&[cpu, shared, own]), [own]);
     }
 }

@@ -499,10 +499,10 @@ fn shelf_bytes() -> usize {
         .min(MAX_SHELF_BYTES)
 }
 
-/// Tokens that are read again rather than copied: a copy of so few takes as long as the difference is worth.
-const WORTH_A_COPY: usize = 128;
-/// Some conversations of 2,000 tokens with a model of four billion weights (144 KiB each token).
-const MAX_SHELF_BYTES: usize = 1 << 30;
+/// Tokens that are read again rather than copied: one chunk of reading, in which somebody waits at least anyway.
+const WORTH_A_COPY: usize = PROMPT_CHUNK_TOKENS;
+/// Room for a conversation of 3,600 tokens with a model of four billion weights (144 KiB each token).
+const MAX_SHELF_BYTES: usize = 512 << 20;
 const FREE_SHARE_OF_SHELF: u64 = 16;
 /// What is known is moved to another context at about 5 GB/s, so this takes a tenth of a second; a larger one stays.
 const MAX_MOVED_BYTES: usize = 512 * 1024 * 1024;

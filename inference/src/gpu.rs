@@ -10,12 +10,8 @@ use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
-use crate::device::{self, Device, DeviceKind};
+use crate::device::{self, Device, GPU_MARGIN_BYTES, gpus_to_use};
 use crate::request::{GpuLayers, GpuUse, ModelSpec};
-
-/// Memory of each GPU that is left to others, in bytes: what llama.cpp's own programs leave (`fit_params_target` in its
-/// `common.h`). The screen is drawn with it.
-const MARGIN_BYTES: usize = 1 << 30;
 
 /// Where a model is to be loaded.
 pub(crate) struct Placement {
@@ -74,7 +70,7 @@ pub(crate) fn place(spec: &ModelSpec, context: LlamaContextParams) -> Placement 
 fn fit(spec: &ModelSpec, mut context: LlamaContextParams) -> Option<Placement> {
     let path = CString::new(spec.path.to_str()?).ok()?;
     let mut params = Box::pin(LlamaModelParams::default());
-    let mut margins = vec![MARGIN_BYTES; llama_cpp_2::max_devices()];
+    let mut margins = vec![GPU_MARGIN_BYTES as usize; llama_cpp_2::max_devices()];
     let least_context = context.n_ctx().map_or(0, std::num::NonZeroU32::get);
     params
         .as_mut()
@@ -93,19 +89,10 @@ fn fit(spec: &ModelSpec, mut context: LlamaContextParams) -> Option<Placement> {
     })
 }
 
-/// The GPUs that llama.cpp would use: those that share the processor's memory only where there is no other.
+/// The GPUs that llama.cpp would use.
 fn gpus() -> Vec<Device> {
     let devices = device::list();
-    let of_kind = |kind: DeviceKind| -> Vec<Device> {
-        let found = devices.iter().filter(|device| device.kind == kind);
-        found.cloned().collect()
-    };
-    let own_memory = of_kind(DeviceKind::Gpu);
-    if own_memory.is_empty() {
-        of_kind(DeviceKind::IntegratedGpu)
-    } else {
-        own_memory
-    }
+    gpus_to_use(&devices).into_iter().cloned().collect()
 }
 
 fn names(gpus: &[Device]) -> String {

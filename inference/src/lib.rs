@@ -31,7 +31,6 @@
 mod error;
 mod handle;
 mod request;
-mod rerank;
 
 mod connection;
 mod error_lines;
@@ -58,6 +57,7 @@ mod marked;
 mod prompt;
 mod python_json;
 mod python_text;
+mod rerank;
 mod sampler;
 mod sandbox;
 mod shelf;
@@ -74,7 +74,7 @@ mod measure;
 #[cfg(feature = "test-support")]
 pub mod fake;
 
-pub use device::{Device, DeviceKind};
+pub use device::{Device, DeviceKind, GPU_MARGIN_BYTES, gpus_to_use};
 pub use embed::MAX_EMBED_WINDOW_TOKENS;
 pub use error::{EngineError, LoadError};
 pub use frame::MAX_FRAME_BYTES;

@@ -268,8 +268,10 @@ pub async fn begin<T>(
     let Ok(mut response) = http.part(&found, 0..most).await else {
         return Ok(None);
     };
+    let limit = Limit::new(options.limit_bytes_per_s);
     let (mut bytes, mut wanted) = (Vec::new(), FIRST_LOOK_BYTES);
     while let Ok(Some(piece)) = response.chunk().await {
+        limit.take(piece.len() as u64).await;
         bytes.extend_from_slice(&piece);
         if bytes.len() >= wanted || bytes.len() as u64 >= most {
             wanted = 2 * bytes.len();

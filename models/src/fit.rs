@@ -5,6 +5,8 @@
 
 use crate::gguf::ModelShape;
 
+pub mod memory_speed;
+
 /// How a model is going to be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
@@ -123,8 +125,8 @@ pub struct Machine {
     pub read_bytes_per_s: Option<u64>,
     /// Cores that compute; 0 where that is not known.
     pub cores: u64,
-    /// What is free on its GPUs together; 0 without one.
-    pub gpu_free_bytes: u64,
+    /// What models may take of its GPUs together; 0 without one.
+    pub gpu_room_bytes: u64,
     /// The GPU has no memory of its own.
     pub gpu_shares_memory: bool,
 }
@@ -228,17 +230,13 @@ pub fn judge(
 
 /// As many layers as the GPU has room for.
 fn layers_that_fit(shape: &ModelShape, machine: &Machine, wish: Wish) -> u32 {
-    let room = machine.gpu_free_bytes.saturating_sub(GPU_MARGIN_BYTES);
     let fits = |gpu_layers: &u32| {
         let wish = Wish {
             gpu_layers: *gpu_layers,
             ..wish
         };
-        need(shape, wish).gpu.total_bytes() <= room
+        need(shape, wish).gpu.total_bytes() <= machine.gpu_room_bytes
     };
-    if machine.gpu_free_bytes == 0 {
-        return 0;
-    }
     let all = shape.layers.len() as u32 + 1;
     (1..=all).rev().find(fits).unwrap_or(0)
 }
@@ -293,8 +291,6 @@ const REACHED_SHARE: f64 = 0.65;
 const CORE_BYTES_PER_S: f64 = 3.9e9;
 /// Tokens that people read in a second: 238 words a minute (Brysbaert 2019) at 1.3 tokens each.
 const READING_SPEED: f64 = 5.0;
-/// Memory of a GPU that is left to others, as the worker does (`gpu.rs` of the inference crate).
-const GPU_MARGIN_BYTES: u64 = 1 << 30;
 /// llama.cpp makes contexts in steps of so many tokens (`GGML_PAD(n_ctx, 256)` in `llama-context.cpp`).
 const CONTEXT_STEP: u64 = 256;
 /// Keys and values are kept in 16 bits.
@@ -433,20 +429,20 @@ mod tests {
     fn a_gpu_takes_what_it_has_room_for() {
         let with = |gpu_gib: u64| {
             let machine = Machine {
-                gpu_free_bytes: gpu_gib * GIB,
+                gpu_room_bytes: gpu_gib * GIB,
                 ..laptop(16)
             };
             advice("qwen3-8b-q4_k_m", machine)
         };
-        assert_eq!((with(0).gpu_layers, with(1).gpu_layers), (0, 0));
-        let (some, all) = (with(4), with(12));
+        assert_eq!(with(0).gpu_layers, 0);
+        let (some, all) = (with(3), with(11));
         assert!((5..36).contains(&some.gpu_layers), "{some:?}");
         assert!(some.need.gpu.total_bytes() <= 3 * GIB);
         assert_eq!((all.gpu_layers, all.of_layers), (37, 37));
         assert_eq!(all.tokens_per_s, None);
         // What has no memory of its own takes the processor's.
         let shared = Machine {
-            gpu_free_bytes: 12 * GIB,
+            gpu_room_bytes: 12 * GIB,
             gpu_shares_memory: true,
             ..laptop(5)
         };

@@ -4,6 +4,8 @@
 //! - [`convert`]: BERT-type embedders from safetensors to GGUF.
 //! - [`store`]: the installed models, imported durably and proven unchanged before each use.
 //! - [`catalog`]: real models for real laptops, with size, memory and licence.
+//! - [`fit`]: what memory a model needs, how fast it will write, and whether it suits a machine.
+//! - [`instruction`]: what an embedder wants before questions and passages.
 //! - [`fetch`](fetch()): brings a model file from the network, and goes on where it stopped.
 //!
 //! Never loads a model, never changes a file that the user brought. Only [`fetch`](mod@fetch) uses the network, when it
@@ -43,7 +45,6 @@ pub mod fetch;
 pub mod fit;
 pub mod gguf;
 pub mod instruction;
-pub mod memory_speed;
 pub mod store;
 
 pub use convert::EmbedderQuantisation;

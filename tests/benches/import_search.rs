@@ -66,6 +66,7 @@ async fn import_by_stage(data: &Path, papers: &Path) {
                 query: "contract payment river".to_owned(),
                 limit: 5,
                 mode: SearchMode::Lexical,
+                thorough: false,
             };
             if let Ok(Reply::Hits(report)) = backend.submit(query).finish(|_| ()).await
                 && !report.hits.is_empty()
@@ -171,6 +172,7 @@ async fn search_rows(backend: &Backend, title: &str) {
                     query,
                     limit: 10,
                     mode,
+                    thorough: false,
                 },
                 |_| (),
             )

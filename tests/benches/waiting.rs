@@ -92,14 +92,13 @@ async fn first_words(model: &Path) {
     let (mut cold, mut warm, mut back) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..=RUNS as u64 {
         let mut one = conversation(&engine, 2 * run).await;
-        let mut other = conversation(&engine, 2 * run + 1).await;
+        let other = conversation(&engine, 2 * run + 1).await;
         let new = first_word_ms(&engine, &one).await;
         go_on(&mut one);
         let follow_up = first_word_ms(&engine, &one).await;
         first_word_ms(&engine, &other).await;
         go_on(&mut one);
         let returned = first_word_ms(&engine, &one).await;
-        go_on(&mut other);
         if run > 0 {
             cold.push(new);
             warm.push(new / follow_up);

@@ -69,7 +69,9 @@ fn zebra_reranker(path: &Path) {
     (0..WIDTH).for_each(|at| same[at * (WIDTH + 1)] = 1.0);
     let vectors = (0..TOKENS.len()).flat_map(|token| direction(token == 4));
     let mut measure = nothing.clone();
-    measure[..WIDTH].copy_from_slice(&direction(true).map_by(|x| x / WIDTH as f32));
+    for (weight, sign) in measure.iter_mut().zip(direction(true)) {
+        *weight = sign / WIDTH as f32;
+    }
     let mut first = zero.clone();
     first[0] = 1.0;
     let square = [WIDTH as u64, WIDTH as u64];
@@ -134,16 +136,6 @@ fn zebra_reranker(path: &Path) {
     writer.finish().unwrap();
 }
 
-trait MapBy {
-    fn map_by(&self, change: impl Fn(f32) -> f32) -> Vec<f32>;
-}
-
-impl MapBy for Vec<f32> {
-    fn map_by(&self, change: impl Fn(f32) -> f32) -> Vec<f32> {
-        self.iter().map(|x| change(*x)).collect()
-    }
-}
-
 fn order(laptop: &Laptop, query: &str) -> Vec<String> {
     let found = laptop
         .run(["search", "--json", query])
@@ -198,7 +190,18 @@ fn a_reranker_decides_the_order() {
     let found = found.expect_success().json();
     assert_eq!(found["hits"].as_array().unwrap().len(), 1, "{found}");
 
-    // Gone, or broken, it stops no search.
+    // Search by words alone is search by words alone.
+    let lexical = laptop.first_hit("lexical", "ship sails");
+    assert!(lexical["path"].as_str().unwrap().ends_with("noon.md"));
+
+    // Broken, it stops no search, and is told of.
+    let path = models[0]["path"].as_str().unwrap();
+    let whole = std::fs::read(path).unwrap();
+    std::fs::write(path, &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(order(&laptop, "ship sails"), by_words);
+    let told = laptop.run(["search", "ship sails"]).expect_success();
+    assert!(told.stderr.contains("not of the reranker"), "{told:?}");
+
     laptop.run(["models", "remove", id]).expect_success();
     assert_eq!(order(&laptop, "ship sails"), by_words);
 }

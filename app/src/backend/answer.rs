@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use satchel_inference::{AnswerForm, GenerateRequest, ModelInfo, Thinking, ThinkingSupport};
+use satchel_inference::{AnswerForm, GenerateRequest, ModelInfo, Thinking};
 use satchel_models::ModelKind;
 use satchel_sync::chat::{CitationRecord, Message, Role, ThreadId};
 use satchel_vector::{Hit, SourceId, StoredChunk};
@@ -18,16 +18,11 @@ use super::conversation::{self, Turn};
 use super::jobs::Emitter;
 use super::model_host::{self, Running};
 use super::prompt::{self, Passage, Style};
-use super::{Shared, cite, failure, indexing, reference, retrieve, writing};
-use crate::message::{
-    AnswerReport, Citation, Event, Failure, FailureKind, Progress, SearchMode, Stage, Usage,
-};
+use super::{Shared, cite, failure, indexing, reference, rerank, retrieve, writing};
+use crate::message::{AnswerReport, Citation, Event, Failure, FailureKind, Progress, Stage, Usage};
 
 /// Hits looked at for an answer; the prompt takes as many as its budget holds.
 pub const HITS: usize = 16;
-/// Tokens that a model may think for before it is made to answer: at ten tokens a second, what a laptop without a GPU
-/// writes with a model of four billion weights, a minute and a half.
-const MOST_THOUGHT_TOKENS: u32 = 1024;
 /// Bytes of a question that fits into any window.
 const SHORT: usize = 512;
 /// Tokens kept free beside question, passages and answer: template, rounding.
@@ -80,8 +75,7 @@ async fn answer(
     indexing::ensure_current(shared, emitter).await?;
     let started = Instant::now();
     let searched_for = conversation::stand_alone(question, turns);
-    let found =
-        retrieve::passages(shared, emitter, &searched_for, HITS, SearchMode::Hybrid).await?;
+    let found = rerank::passages(shared, emitter, &searched_for, HITS).await?;
     if let Some(limitation) = found.limitation {
         emitter.notice(limitation).await;
     }
@@ -168,15 +162,11 @@ async fn generate(
         )
     });
     emitter.send(Event::Passages(shown.collect())).await;
-    let thinking = match thought_tokens(shared.settings.current().thinking, &info) {
-        0 => Thinking::Off,
-        tokens => Thinking::UpTo(tokens),
-    };
     let request = GenerateRequest {
         messages,
         sampling: writing::sampling(&shared.settings.current(), style.repeat_penalty()),
         max_output_tokens: max_output,
-        thinking,
+        thinking: writing::thinking(shared.settings.current().thinking, &info),
         stop: shared.settings.current().stop.clone(),
         form: AnswerForm::Free,
     };
@@ -250,21 +240,13 @@ fn most_output(shared: &Shared, style: Style, info: &ModelInfo) -> u32 {
         .min(info.context_len_tokens / 3)
 }
 
-/// Tokens that thoughts before an answer may take; 0 where the model has none, or is told to leave them.
-pub(super) fn thought_tokens(wanted: bool, info: &ModelInfo) -> u32 {
-    match info.thinking {
-        ThinkingSupport::None => 0,
-        ThinkingSupport::OnRequest if !wanted => 0,
-        ThinkingSupport::OnRequest | ThinkingSupport::Always => {
-            MOST_THOUGHT_TOKENS.min(info.context_len_tokens / 4)
-        }
-    }
-}
-
 /// Tokens that the prompt may take.
 fn room(shared: &Shared, style: Style, info: &ModelInfo) -> usize {
-    let said =
-        most_output(shared, style, info) + thought_tokens(shared.settings.current().thinking, info);
+    let thought = match writing::thinking(shared.settings.current().thinking, info) {
+        Thinking::Off => 0,
+        Thinking::UpTo(tokens) => tokens,
+    };
+    let said = most_output(shared, style, info) + thought;
     (info.context_len_tokens - said) as usize - MARGIN_TOKENS
 }
 

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use satchel_inference::{AnswerForm, ChatMessage, ChatRole, GenerateRequest, Sampling, Thinking};
+use satchel_inference::{AnswerForm, ChatMessage, ChatRole, GenerateRequest, Sampling};
 
 use super::jobs::Emitter;
-use super::{Shared, answer, failure, model_host, writing};
+use super::{Shared, failure, model_host, writing};
 use crate::config::Settings;
 use crate::message::{
     Completion, CompletionRequest, CompletionRole, EmbeddingReport, Failure, FailureKind,
@@ -26,15 +26,11 @@ pub async fn complete(
     let running = shared.models.chat().await?;
     let info = running.engine.info().await.map_err(failure::of_engine)?;
     let settings = shared.settings.current();
-    let thinking = match answer::thought_tokens(request.thinking, &info) {
-        0 => Thinking::Off,
-        tokens => Thinking::UpTo(tokens),
-    };
     let asked = GenerateRequest {
         sampling: sampling(&settings, &request),
         // No bound of its own: the window is one.
         max_output_tokens: request.max_output_tokens.unwrap_or(info.context_len_tokens),
-        thinking,
+        thinking: writing::thinking(request.thinking, &info),
         form: request
             .json_schema
             .map_or(AnswerForm::Free, AnswerForm::Json),

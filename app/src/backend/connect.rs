@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-
 use satchel_sync::workspace::{self, WorkspaceListing};
 
 use super::jobs::EventStream;
@@ -133,12 +131,6 @@ impl Connection {
             drop(server);
             backend.close().await;
         }
-    }
-}
-
-impl crate::serve::Backend for Connection {
-    fn submit(&self, command: Command) -> BoxFuture<'_, Result<EventStream, Failure>> {
-        Box::pin(Self::submit(self, command))
     }
 }
 

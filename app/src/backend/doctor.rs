@@ -29,6 +29,10 @@ pub async fn examine(shared: &Arc<Shared>) -> Vec<Finding> {
     for kind in [ModelKind::Chat, ModelKind::Embedder] {
         findings.push(model(shared, kind).await);
     }
+    // Few have one, and nobody needs one.
+    if !matches!(shared.models.chosen(ModelKind::Reranker), Ok(None)) {
+        findings.push(model(shared, ModelKind::Reranker).await);
+    }
     findings.push(index(shared).await);
     findings.push(good(
         "At rest",
@@ -184,7 +188,8 @@ async fn devices(program: &Path) -> Vec<Finding> {
 async fn model(shared: &Arc<Shared>, kind: ModelKind) -> Finding {
     let (subject, without) = match kind {
         ModelKind::Chat => ("Chat model", "Questions cannot be answered, search works."),
-        _ => ("Embedder", "Search works by words only."),
+        ModelKind::Embedder => ("Embedder", "Search works by words only."),
+        ModelKind::Reranker => ("Reranker", "What is found keeps the order of the search."),
     };
     let hint = Some(
         "`satchel models catalog` lists some that can be downloaded; `satchel models import` takes your own."
@@ -208,9 +213,14 @@ async fn load(shared: &Arc<Shared>, kind: ModelKind) -> Result<String, String> {
             .chat()
             .await
             .map(|running| Some(running.engine)),
-        _ => shared
+        ModelKind::Embedder => shared
             .models
             .embedder(&shared.index)
+            .await
+            .map(|running| running.map(|running| running.engine)),
+        ModelKind::Reranker => shared
+            .models
+            .reranker()
             .await
             .map(|running| running.map(|running| running.engine)),
     };

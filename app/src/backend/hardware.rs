@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use satchel_inference::{Device, DeviceKind};
+use satchel_inference::{Device, DeviceKind, GPU_MARGIN_BYTES, gpus_to_use};
+use satchel_models::fit::memory_speed::Block;
 use satchel_models::fit::{COMFORTABLE_SHARE, Machine};
-use satchel_models::memory_speed::Block;
 
 use super::model_host::worker_command;
 
@@ -18,31 +18,26 @@ use super::model_host::worker_command;
 pub async fn machine(program: &Path) -> Machine {
     let devices = satchel_inference::devices(&worker_command(program, "inference")).await;
     let devices = devices.unwrap_or_default();
-    let gpus = gpus(&devices);
+    let gpus = gpus_to_use(&devices);
     Machine {
         memory_bytes: memory_bytes(),
         read_bytes_per_s: read_bytes_per_s().await,
         cores: cores() as u64,
-        gpu_free_bytes: gpus.iter().map(|gpu| gpu.memory_free_bytes).sum(),
+        gpu_room_bytes: gpus.iter().map(|gpu| room(gpu)).sum(),
         gpu_shares_memory: gpus.iter().any(|gpu| gpu.kind == DeviceKind::IntegratedGpu),
     }
+}
+
+/// What models may take of a GPU. Of all its memory, not of what is free: a model of ours may be on it just now.
+fn room(gpu: &Device) -> u64 {
+    let memory = gpu.memory_total_bytes.max(gpu.memory_free_bytes);
+    memory.saturating_sub(GPU_MARGIN_BYTES)
 }
 
 /// Cores that this process may use; two threads of one core count once.
 fn cores() -> usize {
     let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     sysinfo::System::physical_core_count().map_or(available, |physical| physical.min(available))
-}
-
-/// The GPUs that a model would be put on: those that share the processor's memory only where there is no other.
-fn gpus(devices: &[Device]) -> Vec<&Device> {
-    let of = |kind| devices.iter().filter(move |device| device.kind == kind);
-    let own: Vec<&Device> = of(DeviceKind::Gpu).collect();
-    if own.is_empty() {
-        of(DeviceKind::IntegratedGpu).collect()
-    } else {
-        own
-    }
 }
 
 /// The memory that a model may be loaded into now: where less is free than the machine has, so much that what is free
@@ -86,10 +81,12 @@ fn memory_of(system: &sysinfo::System) -> u64 {
 async fn read_bytes_per_s() -> Option<u64> {
     const PASSES: usize = 4;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let blocks: Option<Vec<Arc<Block>>> = (0..cores)
-        .map(|_| Block::new(READ_BYTES / cores).map(Arc::new))
-        .collect();
-    let blocks = blocks?;
+    // Also the taking takes its time: the memory is written once.
+    let taking = tokio::task::spawn_blocking(move || {
+        let blocks = (0..cores).map(|_| Block::new(READ_BYTES / cores).map(Arc::new));
+        blocks.collect::<Option<Vec<Arc<Block>>>>()
+    });
+    let blocks = taking.await.ok()??;
     let bytes: usize = blocks.iter().map(|block| block.bytes()).sum();
     let mut best = 0;
     for _ in 0..PASSES {
@@ -115,32 +112,6 @@ const READ_BYTES: usize = 256 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn device(kind: DeviceKind) -> Device {
-        Device {
-            name: String::new(),
-            description: String::new(),
-            backend: String::new(),
-            kind,
-            memory_total_bytes: 0,
-            memory_free_bytes: 0,
-        }
-    }
-
-    #[test]
-    fn a_gpu_that_shares_memory_counts_only_alone() {
-        let [cpu, own, shared] =
-            [DeviceKind::Cpu, DeviceKind::Gpu, DeviceKind::IntegratedGpu].map(device);
-        let kinds = |devices: &[Device]| -> Vec<DeviceKind> {
-            gpus(devices).iter().map(|gpu| gpu.kind).collect()
-        };
-        assert_eq!(kinds(std::slice::from_ref(&cpu)), []);
-        assert_eq!(
-            kinds(&[cpu.clone(), shared.clone()]),
-            [DeviceKind::IntegratedGpu]
-        );
-        assert_eq!(kinds(&[cpu, shared, own]), [DeviceKind::Gpu]);
-    }
 
     #[test]
     fn the_speed_of_memory_is_that_of_a_computer() {

@@ -32,6 +32,7 @@ pub mod model_host;
 pub mod preferences;
 pub mod prompt;
 pub mod reference;
+pub mod rerank;
 pub mod retrieve;
 pub mod runtime;
 pub mod sample;
@@ -291,11 +292,14 @@ async fn carry_out(
         Command::Index => ingest::bring_up_to_date(shared, emitter)
             .await
             .map(Reply::Imported),
-        Command::Search { query, limit, mode } => {
-            retrieve::search(shared, emitter, &query, limit, mode)
-                .await
-                .map(Reply::Hits)
-        }
+        Command::Search {
+            query,
+            limit,
+            mode,
+            thorough,
+        } => retrieve::search(shared, emitter, &query, limit, mode, thorough)
+            .await
+            .map(Reply::Hits),
         Command::Ask { question, thread } => answer::ask(shared, emitter, question, thread)
             .await
             .map(Reply::Answered),

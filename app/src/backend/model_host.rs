@@ -49,8 +49,6 @@ pub struct Running {
     pub model: InstalledModel,
     /// Its worker.
     pub engine: EngineHandle,
-    /// Its window is smaller than usual for want of memory.
-    pub is_short_of_memory: bool,
 }
 
 impl ModelHost {
@@ -92,9 +90,12 @@ impl ModelHost {
                 "Answers come from the processor, not from the GPU: {why}."
             ));
         }
-        if running.is_short_of_memory && is_new(&self.told_of_window) {
+        let usual = USUAL_CONTEXT.min(running.model.context_len_tokens);
+        let is_short =
+            info.context_len_tokens < usual && self.settings.current().context_len_tokens.is_none();
+        if is_short && is_new(&self.told_of_window) {
             news.push(format!(
-                "Little memory is free: {} sees {} tokens at once.",
+                "Little memory is free: {} sees {} tokens at once. Close other programs, or choose a smaller model.",
                 display_name(&running.model),
                 info.context_len_tokens
             ));
@@ -172,9 +173,7 @@ impl ModelHost {
             .await
             .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?;
         let context_len_tokens = advice.context_len_tokens.max(LEAST_CONTEXT);
-        let mut running = self.start(model, Role::Chat { context_len_tokens }).await?;
-        let usual = USUAL_CONTEXT.min(running.model.context_len_tokens);
-        running.is_short_of_memory = wanted.is_none() && context_len_tokens < usual;
+        let running = self.start(model, Role::Chat { context_len_tokens }).await?;
         Ok(slot.insert(running).clone())
     }
 
@@ -239,7 +238,6 @@ impl ModelHost {
         Ok(Running {
             model,
             engine: self.engine(&verified, role, adapter),
-            is_short_of_memory: false,
         })
     }
 

@@ -3,23 +3,15 @@
 //! Never generates. Start at [`search`] (for the user) and [`passages`] (for an answer).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use satchel_inference::EngineError;
 use satchel_models::Instructions;
 use satchel_vector::{Hit, Mode, Query, StoreError};
 
 use super::jobs::Emitter;
-use super::model_host::Running;
-use super::{Shared, failure, indexing, words};
+use super::{Shared, failure, indexing, rerank, words};
 use crate::message::{Citation, Failure, FailureKind, Origin, Scores, SearchMode, SearchReport};
 
-/// Hits that a reranker reads at most, best first; what a search finds later is seldom what was meant.
-const CANDIDATES: usize = 30;
-/// Hits that it reads in one go, after which the time is looked at.
-const CANDIDATES_AT_ONCE: usize = 4;
-/// Time after which it reads no more: a large one on a processor takes long for each passage, and somebody waits.
-const RERANK_TIME: Duration = Duration::from_millis(1500);
 /// Longest query in bytes. Longer text is a document, not a question; only its start would be embedded well.
 const MAX_QUERY_BYTES: usize = 16 << 10;
 
@@ -51,7 +43,7 @@ pub struct Found {
     pub hits: Vec<Hit>,
     /// `Lexical` where the query could not be embedded.
     pub mode: SearchMode,
-    /// Why meaning was not searched, in words.
+    /// What the search did without, and why, in words.
     pub limitation: Option<String>,
 }
 
@@ -65,10 +57,15 @@ pub async fn search(
     query: &str,
     limit: usize,
     mode: SearchMode,
+    thorough: bool,
 ) -> Result<SearchReport, Failure> {
     let started = Instant::now();
     indexing::ensure_current(shared, emitter).await?;
-    let found = passages(shared, emitter, query, limit, mode).await?;
+    let found = if thorough && mode == SearchMode::Hybrid {
+        rerank::passages(shared, emitter, query, limit).await?
+    } else {
+        passages(shared, emitter, query, limit, mode).await?
+    };
     if let Some(limitation) = &found.limitation {
         emitter.notice(limitation.clone()).await;
     }
@@ -106,12 +103,6 @@ pub async fn passages(
     } else {
         mode
     };
-    let reranker = shared.models.reranker().await?;
-    let candidates = match &reranker {
-        Some(_) => limit.max(CANDIDATES),
-        None => limit,
-    };
-    let words = query;
     let query = Query {
         text: query.to_owned(),
         embedding,
@@ -120,7 +111,7 @@ pub async fn passages(
             SearchMode::Lexical => Mode::Lexical,
             SearchMode::Vector => Mode::Vector,
         },
-        limit: candidates.clamp(1, 1000),
+        limit: limit.clamp(1, 1000),
         sources: None,
     };
     let hits = match shared.index.search(&query).await {
@@ -135,47 +126,12 @@ pub async fn passages(
         }
         searched => searched,
     };
-    let mut hits = hits.map_err(Failure::from)?;
-    let mut limitation = limitation;
-    if let Some(reranker) = reranker
-        && let Err(error) = rerank(&reranker, words, &mut hits).await
-    {
-        let reason = failure::of_engine(error);
-        limitation = Some(format!(
-            "Passages are in the order of the search, not of the reranker: {reason}"
-        ));
-    }
-    hits.truncate(limit);
+    let hits = hits.map_err(Failure::from)?;
     Ok(Found {
         hits,
         mode,
         limitation,
     })
-}
-
-/// Puts the hits into the order of a model that reads question and passage together; those that it has no time for keep
-/// their order behind the others.
-async fn rerank(reranker: &Running, query: &str, hits: &mut Vec<Hit>) -> Result<(), EngineError> {
-    // Loading it is no part of the time that it may take.
-    reranker.engine.info().await?;
-    let begun = Instant::now();
-    let mut scores = Vec::new();
-    for some in hits[..hits.len().min(CANDIDATES)].chunks(CANDIDATES_AT_ONCE) {
-        let texts = some
-            .iter()
-            .map(|hit| format!("{}\n{}", hit.title, hit.text));
-        scores.extend(reranker.engine.rerank(query, texts.collect()).await?);
-        if begun.elapsed() > RERANK_TIME {
-            break;
-        }
-    }
-    let rest = hits.split_off(scores.len().min(hits.len()));
-    let mut scored: Vec<(f32, Hit)> = scores.into_iter().zip(hits.drain(..)).collect();
-    // Stable: equal scores leave the order of the search.
-    scored.sort_by(|one, other| other.0.total_cmp(&one.0));
-    hits.extend(scored.into_iter().map(|(_, hit)| hit));
-    hits.extend(rest);
-    Ok(())
 }
 
 /// The query without white space around it, if it can be one.

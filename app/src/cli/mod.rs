@@ -263,6 +263,7 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
             query: words(query)?,
             limit: limit as usize,
             mode: mode.into(),
+            thorough: true,
         },
         CliCommand::Documents {
             action: Some(DocumentsAction::Remove { documents }),

@@ -11,7 +11,7 @@ use crate::units::{self, size};
 pub struct ModelSummary {
     /// Id.
     pub id: String,
-    /// `chat` or `embedder`.
+    /// `chat`, `embedder` or `reranker`.
     pub kind: String,
     /// Name from the file.
     pub name: String,
@@ -33,6 +33,33 @@ pub struct ModelSummary {
     pub in_use: bool,
     /// The file, in the models folder.
     pub path: PathBuf,
+}
+
+impl ModelSummary {
+    /// The setting that makes it the one in use.
+    #[must_use]
+    pub fn setting(&self) -> &'static str {
+        match self.kind.as_str() {
+            "chat" => "chat_model",
+            "embedder" => "embedder",
+            _ => "reranker",
+        }
+    }
+
+    /// As [`CatalogSummary::purpose`].
+    #[must_use]
+    pub fn purpose(&self) -> &'static str {
+        purpose(&self.kind)
+    }
+}
+
+/// What a kind of model is for.
+fn purpose(kind: &str) -> &'static str {
+    match kind {
+        "chat" => "answers questions",
+        "embedder" => "finds by meaning",
+        _ => "sorts what was found",
+    }
 }
 
 /// Models that are known, and downloads that were not finished.
@@ -289,6 +316,12 @@ impl ModelDetails {
 }
 
 impl CatalogSummary {
+    /// `answers questions`, `finds by meaning`, `sorts what was found`.
+    #[must_use]
+    pub fn purpose(&self) -> &'static str {
+        purpose(&self.kind)
+    }
+
     /// `installed`, `43 % downloaded`; `None` where nothing of it is here.
     #[must_use]
     pub fn progress(&self) -> Option<String> {

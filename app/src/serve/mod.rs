@@ -7,6 +7,7 @@
 
 use futures::future::BoxFuture;
 
+use crate::backend::connect::Connection;
 use crate::backend::jobs::EventStream;
 use crate::message::{Command, Event, Failure, Reply};
 
@@ -23,6 +24,12 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// When the backend cannot be reached.
     fn submit(&self, command: Command) -> BoxFuture<'_, Result<EventStream, Failure>>;
+}
+
+impl Backend for Connection {
+    fn submit(&self, command: Command) -> BoxFuture<'_, Result<EventStream, Failure>> {
+        Box::pin(Self::submit(self, command))
+    }
 }
 
 /// Carries out a command of which only the reply matters, with the notices on the way to it.

@@ -300,6 +300,8 @@ impl SessionState {
             query,
             limit: SEARCH_LIMIT,
             mode: SearchMode::Hybrid,
+            // One types on.
+            thorough: false,
         };
         (replaced, Some((job, command)))
     }

@@ -223,16 +223,12 @@ pub(super) fn details_ui(ui: &mut egui::Ui, details: &ModelDetails) {
 }
 
 fn facts(model: &CatalogSummary) -> String {
-    let purpose = match model.kind.as_str() {
-        "chat" => "answers questions",
-        "embedder" => "finds by meaning",
-        _ => "sorts what was found",
-    };
     let come = model
         .progress()
         .map_or_else(String::new, |words| format!(" · {words}"));
     format!(
-        "{purpose} · {} · {} · {} · needs {} of memory · {}{come}",
+        "{} · {} · {} · {} · needs {} of memory · {}{come}",
+        model.purpose(),
         model.publisher,
         model.quantisation,
         size(model.size_bytes),

@@ -59,7 +59,7 @@ fn models_ui(window: &mut Window, ui: &mut egui::Ui) {
                             removed = Some(removal(model));
                         }
                         if !model.in_use && ui.small_button("Use").clicked() {
-                            used = Some((setting_of(model), model.id.clone()));
+                            used = Some((model.setting(), model.id.clone()));
                         }
                         let details = ui.small_button("Details");
                         let details = details.accessible_name(format!("Details of {}", model.name));
@@ -87,23 +87,11 @@ fn models_ui(window: &mut Window, ui: &mut egui::Ui) {
     }
 }
 
-fn setting_of(model: &ModelSummary) -> &'static str {
-    match model.kind.as_str() {
-        "chat" => "chat_model",
-        "embedder" => "embedder",
-        _ => "reranker",
-    }
-}
-
 fn facts(model: &ModelSummary) -> String {
-    let purpose = match model.kind.as_str() {
-        "chat" => "answers questions",
-        "embedder" => "finds by meaning",
-        _ => "sorts what was found",
-    };
     let licence = model.license.as_deref().unwrap_or("licence unknown");
     format!(
-        "{purpose} · {} · {} · {:.0} MiB · window of {} tokens · {licence}",
+        "{} · {} · {} · {:.0} MiB · window of {} tokens · {licence}",
+        model.purpose(),
         model.architecture,
         model.quantisation,
         model.size_bytes as f64 / 1_048_576.0,

@@ -68,6 +68,7 @@ impl Indexed {
             query: question.to_owned(),
             limit: PASSAGES,
             mode,
+            thorough: false,
         };
         let Reply::Hits(report) = in_process::run(&self.backend, search, |_| ()).await else {
             panic!("a search gave no hits")

@@ -92,13 +92,6 @@ fn entry(id: &str) -> Value {
 
 fn unknown(id: &str, models: &[ModelSummary], purpose: Option<Purpose>) -> ApiError {
     let named = models.iter().find(|model| model.id == id);
-    let setting = |kind: &str| {
-        if kind == "chat" {
-            "chat_model"
-        } else {
-            "embedder"
-        }
-    };
     let mut usable: Vec<&str> = in_use(models)
         .filter(|model| purpose.is_none_or(|purpose| model.kind == purpose.kind()))
         .map(|model| model.id.as_str())
@@ -109,7 +102,7 @@ fn unknown(id: &str, models: &[ModelSummary], purpose: Option<Purpose>) -> ApiEr
     let mut message = match named {
         Some(model) if !model.in_use => format!(
             "The model {id:?} is installed and not in use. `satchel settings {} '\"{id}\"'` makes it the one in use.",
-            setting(&model.kind)
+            model.setting()
         ),
         Some(model) => format!(
             "The model {id:?} is of the kind {:?} and cannot do this.",

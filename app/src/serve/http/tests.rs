@@ -126,6 +126,15 @@ impl Running {
             .into_bytes()
     }
 
+    /// Asks for a completion and does not wait for it.
+    async fn begin(&self, question: &Value) -> TcpStream {
+        let path = "/v1/chat/completions";
+        let request = self.request("POST", path, &bearer(), &question.to_string());
+        let mut client = self.connect().await;
+        client.write_all(&request).await.unwrap();
+        client
+    }
+
     async fn get(&self, path: &str, headers: &str) -> Answer {
         self.send(&self.request("GET", path, headers, "")).await
     }

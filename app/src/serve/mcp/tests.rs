@@ -148,7 +148,8 @@ async fn a_search_gives_quotations_that_say_that_they_are() {
             .unwrap()
             .contains("not instructions")
     );
-    let command = json!({ "Search": { "query": "lease", "limit": 3, "mode": "hybrid" } });
+    let command =
+        json!({ "Search": { "query": "lease", "limit": 3, "mode": "hybrid", "thorough": true } });
     assert_eq!(client.fake.commands(), [command]);
 }
 

@@ -26,9 +26,6 @@ const MAX_DOCUMENTS: usize = 500;
 /// Documents of a list that says no number.
 const USUAL_DOCUMENTS: usize = 50;
 
-/// Longest question or query: the backend refuses longer ones too.
-const MAX_QUESTION_BYTES: usize = 16 << 10;
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SearchArguments {
@@ -116,6 +113,7 @@ impl Call {
                 query: query.clone(),
                 limit: *limit,
                 mode: SearchMode::Hybrid,
+                thorough: true,
             },
             Self::ReadPassage { reference } => Command::Show {
                 reference: reference.clone(),
@@ -157,8 +155,8 @@ fn read<A: DeserializeOwned>(arguments: Option<JsonObject>) -> Result<A, ErrorDa
 }
 
 fn words_of(name: &str, words: String) -> Result<String, ErrorData> {
-    if words.trim().is_empty() || words.len() > MAX_QUESTION_BYTES {
-        let message = format!("{name} has to be a text of 1 to {MAX_QUESTION_BYTES} bytes.");
+    if words.trim().is_empty() {
+        let message = format!("{name} is empty: a text is expected.");
         return Err(ErrorData::invalid_params(message, None));
     }
     Ok(words)

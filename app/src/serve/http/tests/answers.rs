@@ -214,14 +214,7 @@ async fn a_client_that_goes_away_cancels_its_command() {
     for (stream, gone) in [(true, 1), (false, 2)] {
         let mut request = question("workspace");
         request["stream"] = json!(stream);
-        let request = server.request(
-            "POST",
-            "/v1/chat/completions",
-            &bearer(),
-            &request.to_string(),
-        );
-        let mut client = server.connect().await;
-        client.write_all(&request).await.unwrap();
+        let mut client = server.begin(&request).await;
         server.fake.wait_started(gone).await;
         if stream {
             let mut byte = [0u8; 1];

@@ -1,6 +1,7 @@
 //! A block of memory to be read as fast as it can be: how fast a model writes follows from it.
 //!
-//! Only the reading is here; who times it, and with how many threads, decides the caller. Start at [`Block::new`].
+//! Only the reading is here, in a crate that is always compiled for speed; who times it, and with how many threads,
+//! decides the caller. Start at [`Block::new`].
 
 /// Memory that is really there, with something in it.
 #[derive(Debug)]
