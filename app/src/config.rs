@@ -91,6 +91,14 @@ impl DataDirs {
         self.data.join("current-workspace")
     }
 
+    /// The folder of what the chat model knew of a workspace's chats, sealed: read again when deleted.
+    ///
+    /// Its name begins as the index's does: whoever removes the one removes the other.
+    #[must_use]
+    pub fn known_chats_of(&self, workspace: WorkspaceId) -> PathBuf {
+        self.index.join(format!("{workspace}.known"))
+    }
+
     /// The folder of a workspace's index.
     #[must_use]
     pub fn index_of(&self, workspace: WorkspaceId) -> PathBuf {
@@ -146,6 +154,11 @@ pub struct Settings {
     /// Default 1100: about six passages. A small model on two cores reads some 300 tokens a second,
     /// so this bounds the wait for the first word at about four seconds.
     pub passage_budget_tokens: usize,
+    /// How the chat model is asked: `one_passage` gives it the best passage and a short request, `many_passages` all that
+    /// fit, under marks that it cites.
+    ///
+    /// Default `auto`: one for models below a billion parameters, which lose their way in more; many for others.
+    pub prompt_style: PromptStyle,
     /// Tokens the model may write at most. Default 400: a long paragraph.
     pub max_output_tokens: u32,
     /// Randomness of the answer; 0 always takes the likeliest word.
@@ -199,6 +212,7 @@ impl Default for Settings {
             reranker: None,
             context_len_tokens: None,
             passage_budget_tokens: 1100,
+            prompt_style: PromptStyle::Auto,
             max_output_tokens: 400,
             temperature: 0.1,
             top_k: None,
@@ -219,6 +233,19 @@ impl Default for Settings {
             parse_workers: None,
         }
     }
+}
+
+/// How the chat model is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptStyle {
+    /// As suits its size.
+    #[default]
+    Auto,
+    /// The best passage alone.
+    OnePassage,
+    /// Passages under marks.
+    ManyPassages,
 }
 
 /// Each text is looked for in each piece of an answer.

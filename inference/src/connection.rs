@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::device::Device;
 use crate::error::EngineError;
 use crate::error_lines::ErrorLines;
-use crate::frame::{self, FrameError};
+use crate::frame::{self, FrameError, PIECE_BYTES};
 use crate::handle::WorkerCommand;
 use crate::protocol::{FromWorker, ToWorker};
 use crate::request::{ModelInfo, ModelSpec};
@@ -83,11 +83,26 @@ impl Connection {
         &self,
         message: impl FnOnce(u64) -> ToWorker,
     ) -> Result<Request, EngineError> {
+        self.send_with(&[], message)
+    }
+
+    /// As [`send`](Self::send), with bytes of any length, which go before it in pieces.
+    pub(crate) fn send_with(
+        &self,
+        bytes: &[u8],
+        message: impl FnOnce(u64) -> ToWorker,
+    ) -> Result<Request, EngineError> {
         let id = self.link.next_id.fetch_add(1, Ordering::Relaxed);
-        let frame = frame::encode(&message(id)).map_err(not_encodable)?;
+        let last = frame::encode(&message(id)).map_err(not_encodable)?;
         let replies = self.link.expect_replies(id)?;
+        for piece in bytes.chunks(PIECE_BYTES) {
+            let bytes = piece.to_vec();
+            let piece = ToWorker::Piece { id, bytes };
+            let frame = frame::encode(&piece).map_err(not_encodable)?;
+            self.link.outgoing.send(frame).ok();
+        }
         // A failure means that the worker has just gone; the reader tells so through `replies`.
-        self.link.outgoing.send(frame).ok();
+        self.link.outgoing.send(last).ok();
         Ok(Request {
             id,
             replies,
@@ -162,7 +177,7 @@ impl Drop for Request {
 
 /// What requests need of a connection. Outlives it, so that a request can learn that it is gone.
 struct Link {
-    /// Unbounded: each waiting caller has one frame in it at most, and a cancellation of some bytes.
+    /// Unbounded: each waiting caller has one frame in it at most, or one conversation, and a cancellation of some bytes.
     outgoing: mpsc::UnboundedSender<Vec<u8>>,
     next_id: AtomicU64,
     waiting: Mutex<Waiting>,

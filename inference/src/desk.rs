@@ -16,7 +16,7 @@ use llama_cpp_2::token::LlamaToken;
 use crate::output::{Output, end_process};
 use crate::prompt::{Prompts, count_tokens};
 use crate::protocol::{FromWorker, RequestError, ToWorker};
-use crate::request::{GenerateRequest, Role, Thinking};
+use crate::request::{ChatMessage, GenerateRequest, Role, Thinking};
 use crate::thoughts::Manner;
 use crate::{engine, frame, sampler};
 
@@ -41,6 +41,13 @@ pub(crate) enum Work {
         query: String,
         passages: Vec<String>,
     },
+    PutAway {
+        conversation: Vec<LlamaToken>,
+    },
+    TakeUp {
+        tokens: Vec<LlamaToken>,
+        state: Vec<u8>,
+    },
 }
 
 /// Starts the thread that reads requests and the one that prepares them. Their work comes out of the returned queue,
@@ -62,11 +69,12 @@ pub(crate) fn start(
             context_len_tokens as usize,
         )
     });
-    let desk = Desk {
+    let mut desk = Desk {
         model: Arc::clone(model),
         prompts,
         output: output.clone(),
         jobs,
+        pieces: HashMap::new(),
     };
     let reader_cancellations = cancellations.clone();
     spawn("reading", move || {
@@ -101,7 +109,9 @@ fn read_requests(
             Ok(Some(request)) => {
                 if let ToWorker::Generate { id, .. }
                 | ToWorker::Embed { id, .. }
-                | ToWorker::Rerank { id, .. } = request
+                | ToWorker::Rerank { id, .. }
+                | ToWorker::PutAway { id, .. }
+                | ToWorker::TakeUp { id, .. } = request
                 {
                     cancellations.expect(id);
                 }
@@ -121,10 +131,12 @@ struct Desk {
     prompts: Option<Prompts>,
     output: Output,
     jobs: Sender<Job>,
+    /// States that are on their way, by request.
+    pieces: HashMap<u64, Vec<u8>>,
 }
 
 impl Desk {
-    fn handle(&self, request: ToWorker, cancellations: &Cancellations) {
+    fn handle(&mut self, request: ToWorker, cancellations: &Cancellations) {
         match request {
             ToWorker::CountTokens { id, texts } => {
                 self.output.send(&FromWorker::Counted {
@@ -132,18 +144,13 @@ impl Desk {
                     counts: count_tokens(&self.model, &texts),
                 });
             }
-            ToWorker::CountPromptTokens { id, messages } => {
-                match self
-                    .prompts()
-                    .and_then(|prompts| prompts.tokens(&messages, Thinking::Off))
-                {
-                    Ok((tokens, _)) => self.output.send(&FromWorker::Counted {
-                        id,
-                        counts: vec![tokens.len()],
-                    }),
-                    Err(error) => self.output.send(&FromWorker::Failed { id, error }),
-                }
-            }
+            ToWorker::CountPromptTokens { id, messages } => match self.tokens_of(&messages) {
+                Ok(tokens) => self.output.send(&FromWorker::Counted {
+                    id,
+                    counts: vec![tokens.len()],
+                }),
+                Err(error) => self.output.send(&FromWorker::Failed { id, error }),
+            },
             ToWorker::Generate { id, request } => match self.prepare(request) {
                 Ok(work) => {
                     self.output.send(&FromWorker::Accepted { id });
@@ -160,6 +167,23 @@ impl Desk {
                 query,
                 passages,
             } => self.queue(id, Work::Rerank { query, passages }, cancellations),
+            ToWorker::PutAway { id, messages } => match self.tokens_of(&messages) {
+                Ok(conversation) => {
+                    self.queue(id, Work::PutAway { conversation }, cancellations);
+                }
+                Err(error) => {
+                    cancellations.of(id).done();
+                    self.output.send(&FromWorker::Failed { id, error });
+                }
+            },
+            ToWorker::Piece { id, mut bytes } => {
+                self.pieces.entry(id).or_default().append(&mut bytes);
+            }
+            ToWorker::TakeUp { id, tokens } => {
+                let tokens = tokens.into_iter().map(LlamaToken).collect();
+                let state = self.pieces.remove(&id).unwrap_or_default();
+                self.queue(id, Work::TakeUp { tokens, state }, cancellations);
+            }
             // Taken in by the reader, or sent once at the beginning.
             ToWorker::Cancel { .. } | ToWorker::Load(_) | ToWorker::Devices => {}
         }
@@ -178,6 +202,11 @@ impl Desk {
             grammar,
             request,
         })
+    }
+
+    fn tokens_of(&self, messages: &[ChatMessage]) -> Result<Vec<LlamaToken>, RequestError> {
+        let (tokens, _) = self.prompts()?.tokens(messages, Thinking::Off)?;
+        Ok(tokens)
     }
 
     fn prompts(&self) -> Result<&Prompts, RequestError> {

@@ -8,7 +8,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use llama_cpp_2::LlamaStateSeqFlags;
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
@@ -16,10 +15,12 @@ use llama_cpp_2::token::LlamaToken;
 
 use crate::engine;
 use crate::error::LoadError;
+use crate::frame::PIECE_BYTES;
 use crate::protocol::RequestError;
 use crate::request::{Sampling, StopReason, StreamEvent, TokenUsage};
 use crate::sampler::Sampler;
 use crate::shelf::{Place, Shelf, common};
+use crate::snapshot::Snapshot;
 use crate::text_stream::{AnswerText, Pushed};
 use crate::thoughts::{MARKS, Manner, Said, Thoughts};
 use crate::threads::OtherWork;
@@ -177,7 +178,7 @@ impl<'m> Generator<'m> {
         };
         self.forget();
         let context = self.context.as_mut().ok_or_else(no_context)?;
-        if context.state_seq_set(&earlier.state, 0).is_ok() {
+        if earlier.state.put_into(context) {
             self.known = earlier.tokens;
         } else {
             // What it left behind is unknown.
@@ -187,17 +188,52 @@ impl<'m> Generator<'m> {
     }
 
     fn put_aside(&mut self) -> Result<(), RequestError> {
-        let whole = LlamaStateSeqFlags::empty();
         let context = self.context()?;
-        if !self.shelf.takes(context.state_seq_get_size_ext(0, whole)) {
+        if !self.shelf.takes(Snapshot::size_bytes(context)) {
             return Ok(());
         }
         // Without a copy it is read again, should it go on.
-        if let Ok(state) = context.state_seq_get(0, whole) {
+        if let Some(state) = Snapshot::take(context) {
             let tokens = self.known.clone();
             self.shelf.put(Place { tokens, state });
         }
         Ok(())
+    }
+
+    /// Gives what is known of a conversation, to be kept: its tokens, and pieces of the rest. Nothing where little is
+    /// known of it, or more than is worth keeping. Afterwards the context holds this conversation and no word more.
+    pub(crate) fn put_away(
+        &mut self,
+        conversation: &[LlamaToken],
+        piece: &mut dyn FnMut(&[u8]),
+    ) -> Result<&[LlamaToken], RequestError> {
+        if conversation.is_empty() || self.context.is_none() {
+            return Ok(&[]);
+        }
+        self.change_conversation(conversation)?;
+        if self.keep_common_beginning(conversation) < WORTH_A_COPY {
+            return Ok(&[]);
+        }
+        let context = self.context()?;
+        let is_small = Snapshot::size_bytes(context) <= MAX_SHELF_BYTES;
+        match is_small.then(|| Snapshot::take(context)).flatten() {
+            Some(state) => {
+                state.bytes().chunks(PIECE_BYTES).for_each(piece);
+                Ok(&self.known)
+            }
+            None => Ok(&[]),
+        }
+    }
+
+    /// Lays a conversation that was kept onto the shelf, where the next prompt that begins like it finds it. False where
+    /// it has no room.
+    pub(crate) fn take_up(&mut self, tokens: Vec<LlamaToken>, bytes: Vec<u8>) -> bool {
+        let fits = tokens.len() <= self.context_len_tokens && self.shelf.takes(bytes.len());
+        if fits {
+            let state = Snapshot::kept(bytes);
+            self.shelf.put(Place { tokens, state });
+        }
+        fits
     }
 
     /// Removes from the context what differs from the prompt. Returns how many tokens stay.
@@ -370,18 +406,17 @@ impl<'m> Generator<'m> {
     /// Moves what is known into a context with another number of threads, which llama.cpp's wrapper fixes when a context
     /// is made. False where that is not worth it.
     fn change_threads(&mut self, threads: u32) -> Result<bool, RequestError> {
-        let whole = LlamaStateSeqFlags::empty();
         let context = self.context()?;
-        if context.state_seq_get_size_ext(0, whole) > MAX_MOVED_BYTES {
+        if Snapshot::size_bytes(context) > MAX_MOVED_BYTES {
             return Ok(false);
         }
-        let Ok(state) = context.state_seq_get(0, whole) else {
+        let Some(state) = Snapshot::take(context) else {
             return Ok(false);
         };
         // The old one first: both together may not fit into memory.
         self.context = None;
         let mut context = (self.maker)(threads).map_err(compute_error)?;
-        let is_moved = context.state_seq_set(&state, 0).is_ok();
+        let is_moved = state.put_into(&mut context);
         self.context = Some(context);
         self.threads = threads;
         if !is_moved {

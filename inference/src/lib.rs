@@ -13,7 +13,7 @@
 //! - Between: `protocol` (messages) in `frame` (length and JSON).
 //! - Worker side: [`run_worker`] (`worker`, with `desk` for what comes in and `output` for what goes out) locks itself in (`sandbox`), loads processor code (`backends`), decides what goes to a
 //!   GPU (`gpu`), loads the model (`engine`), then reads prompts (`prompt`, `chat_template` with `template_source`, `marked`, `python_text`, `python_json` and `strftime`) and writes answers (`generate`
-//!   with `sampler`, which chooses tokens, and `shelf` for conversations put aside; `text_stream`, `thoughts`), embeds (`embed`, `embed_plan`) or scores (`rerank`). `device`, `threads`, `llama_log` and `stdio` are small helpers.
+//!   with `sampler`, which chooses tokens, and `shelf` for conversations put aside, each a `snapshot`; `text_stream`, `thoughts`), embeds (`embed`, `embed_plan`) or scores (`rerank`). `device`, `threads`, `llama_log` and `stdio` are small helpers.
 //! - Tests: `fake` behind feature `test-support`.
 //!
 //! # Threads
@@ -61,6 +61,7 @@ mod rerank;
 mod sampler;
 mod sandbox;
 mod shelf;
+mod snapshot;
 mod stdio;
 mod strftime;
 mod template_source;
@@ -82,10 +83,13 @@ pub use generate::PROMPT_CHUNK_TOKENS;
 pub use handle::{EngineHandle, TokenStream, WorkerCommand, devices};
 pub use request::{
     Adapter, AnswerForm, ChatMessage, ChatRole, Embeddings, GenerateRequest, GpuLayers, GpuUse,
-    MemoryUse, ModelInfo, ModelSpec, Role, Sampling, StopReason, StreamEvent, Thinking,
-    ThinkingSupport, TokenUsage,
+    KnownConversation, MemoryUse, ModelInfo, ModelSpec, Role, Sampling, StopReason, StreamEvent,
+    Thinking, ThinkingSupport, TokenUsage,
 };
 pub use worker::run_worker;
+
+/// What understands a [`KnownConversation`]: another version of llama.cpp may lay it out in another way.
+pub const STATE_VERSION: &str = "llama-cpp-2 0.1.160";
 
 // Makes Cargo build this crate anew for another clone that shares the build folder: `.cargo/config.toml`.
 const _: Option<&str> = option_env!("SATCHEL_CHECKOUT");

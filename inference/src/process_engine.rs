@@ -11,7 +11,9 @@ use crate::connection::{Connection, Reply, Request};
 use crate::error::EngineError;
 use crate::handle::{TokenStream, WorkerCommand};
 use crate::protocol::{FromWorker, ToWorker};
-use crate::request::{ChatMessage, Embeddings, GenerateRequest, GpuLayers, ModelInfo, ModelSpec};
+use crate::request::{
+    ChatMessage, Embeddings, GenerateRequest, GpuLayers, KnownConversation, ModelInfo, ModelSpec,
+};
 
 /// A model in a worker, started when it is needed.
 pub(crate) struct ProcessEngine {
@@ -55,6 +57,14 @@ impl ProcessEngine {
             .as_ref()
             .filter(|connection| !connection.is_closed())
             .map(|open| open.info().pid)
+    }
+
+    /// The connection to a worker that holds the model already.
+    async fn open_connection(&self) -> Option<Arc<Connection>> {
+        let slot = self.connection.lock().await;
+        slot.as_ref()
+            .filter(|connection| !connection.is_closed())
+            .map(Arc::clone)
     }
 
     /// The connection to a worker that holds the model, a fresh one if need be.
@@ -209,6 +219,38 @@ impl ProcessEngine {
             all.extend(counts);
         }
         Ok(all)
+    }
+
+    /// Starts no worker: without one nothing is known.
+    pub(crate) async fn put_away(
+        &self,
+        messages: Vec<ChatMessage>,
+    ) -> Result<Option<KnownConversation>, EngineError> {
+        let Some(connection) = self.open_connection().await else {
+            return Ok(None);
+        };
+        let mut request = connection.send(|id| ToWorker::PutAway { id, messages })?;
+        let mut state = Vec::new();
+        loop {
+            match request.reply().await? {
+                FromWorker::Piece { mut bytes, .. } => state.append(&mut bytes),
+                FromWorker::PutAway { tokens, .. } => {
+                    let known = KnownConversation { tokens, state };
+                    return Ok((!known.tokens.is_empty()).then_some(known));
+                }
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    pub(crate) async fn take_up(&self, known: KnownConversation) -> Result<bool, EngineError> {
+        let KnownConversation { tokens, state } = known;
+        let connection = self.connection().await?;
+        let mut request = connection.send_with(&state, |id| ToWorker::TakeUp { id, tokens })?;
+        match request.reply().await? {
+            FromWorker::TakenUp { is_usable, .. } => Ok(is_usable),
+            other => Err(unexpected(&other)),
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 //! A private language of two processes of the same version: no compatibility is promised, and nothing here is stored.
 //! Order: the program sends [`ToWorker::Load`] or [`ToWorker::Devices`] first and nothing else before the reply; then
 //! requests with ids of its choice, as many at a time as it likes. The worker answers each id with one `Failed` or with
-//! its result; for a generation `Accepted`, then events, the last one [`StreamEvent::Finished`].
+//! its result; for a generation `Accepted`, then events, the last one [`StreamEvent::Finished`]. What is longer than a
+//! message goes in pieces of the same id before the message that names their whole.
 
 use serde::{Deserialize, Serialize};
 
 use crate::device::Device;
 use crate::error::{EngineError, LoadError};
+use crate::frame::Message;
 use crate::request::{ChatMessage, GenerateRequest, ModelInfo, ModelSpec, StreamEvent};
 
 /// From the program to the worker.
@@ -32,6 +34,16 @@ pub(crate) enum ToWorker {
     CountTokens { id: u64, texts: Vec<String> },
     /// Count the tokens of a whole prompt, template included.
     CountPromptTokens { id: u64, messages: Vec<ChatMessage> },
+    /// Give what is known of this conversation, to be kept: `Piece`s, then `PutAway`.
+    PutAway { id: u64, messages: Vec<ChatMessage> },
+    /// Part of a state that was kept.
+    Piece {
+        id: u64,
+        #[serde(skip)]
+        bytes: Vec<u8>,
+    },
+    /// The pieces of this id are what was known of a conversation of these tokens.
+    TakeUp { id: u64, tokens: Vec<i32> },
     /// Stop working on this id, queued or running. Unknown ids are ignored: the answer may be on its way.
     Cancel { id: u64 },
 }
@@ -62,8 +74,50 @@ pub(crate) enum FromWorker {
     Scored { id: u64, scores: Vec<f32> },
     /// Counts, in the order of the texts; one number for a prompt.
     Counted { id: u64, counts: Vec<usize> },
+    /// Part of what is known of a conversation.
+    Piece {
+        id: u64,
+        #[serde(skip)]
+        bytes: Vec<u8>,
+    },
+    /// The pieces of this id are what is known of the conversation that begins with these tokens; none where nothing is.
+    PutAway { id: u64, tokens: Vec<i32> },
+    /// What was kept is at hand, or could not be used.
+    TakenUp { id: u64, is_usable: bool },
     /// The request failed; the worker goes on.
     Failed { id: u64, error: RequestError },
+}
+
+impl Message for ToWorker {
+    fn raw(&self) -> &[u8] {
+        match self {
+            Self::Piece { bytes, .. } => bytes,
+            _ => &[],
+        }
+    }
+
+    fn raw_mut(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            Self::Piece { bytes, .. } => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
+impl Message for FromWorker {
+    fn raw(&self) -> &[u8] {
+        match self {
+            Self::Piece { bytes, .. } => bytes,
+            _ => &[],
+        }
+    }
+
+    fn raw_mut(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            Self::Piece { bytes, .. } => Some(bytes),
+            _ => None,
+        }
+    }
 }
 
 impl FromWorker {
@@ -75,6 +129,9 @@ impl FromWorker {
             | Self::Embedded { id, .. }
             | Self::Scored { id, .. }
             | Self::Counted { id, .. }
+            | Self::Piece { id, .. }
+            | Self::PutAway { id, .. }
+            | Self::TakenUp { id, .. }
             | Self::Failed { id, .. } => Some(*id),
             Self::Ready { .. } | Self::Unusable { .. } | Self::Loaded(_) | Self::LoadFailed(_) => {
                 None
@@ -85,7 +142,7 @@ impl FromWorker {
     /// Whether nothing more follows for this request.
     pub(crate) fn is_last(&self) -> bool {
         match self {
-            Self::Accepted { .. } => false,
+            Self::Accepted { .. } | Self::Piece { .. } => false,
             Self::Event { event, .. } => matches!(event, StreamEvent::Finished { .. }),
             _ => true,
         }

@@ -331,6 +331,26 @@ pub struct TokenUsage {
     pub output_ms: f64,
 }
 
+/// What a model knows of a conversation, so that it need not be read again: to be kept and given back.
+///
+/// Holds every word of the conversation in a form that can be read: whoever keeps it encrypts it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KnownConversation {
+    /// Its tokens, oldest first.
+    pub tokens: Vec<i32>,
+    /// What the model made of them, in llama.cpp's own layout: some tens to hundreds of KiB per token.
+    pub state: Vec<u8>,
+}
+
+impl std::fmt::Debug for KnownConversation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KnownConversation")
+            .field("tokens", &self.tokens.len())
+            .field("state_bytes", &self.state.len())
+            .finish()
+    }
+}
+
 /// Vectors of texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embeddings {

@@ -4,17 +4,18 @@
 //! Holds at most so many bytes; what was not used for the longest gives way. Start at [`Shelf::best`] and
 //! [`Shelf::put`].
 
-use llama_cpp_2::context::session::SeqState;
 use llama_cpp_2::token::LlamaToken;
 
+use crate::snapshot::Snapshot;
+
 /// Conversations put aside, the one used last at the end.
-pub(crate) struct Shelf<S = SeqState> {
+pub(crate) struct Shelf<S = Snapshot> {
     places: Vec<Place<S>>,
     most_bytes: usize,
 }
 
 /// One conversation: its tokens and what the model made of them.
-pub(crate) struct Place<S = SeqState> {
+pub(crate) struct Place<S = Snapshot> {
     pub(crate) tokens: Vec<LlamaToken>,
     pub(crate) state: S,
 }
@@ -22,12 +23,6 @@ pub(crate) struct Place<S = SeqState> {
 /// What takes up room on the shelf.
 pub(crate) trait Weight {
     fn bytes(&self) -> usize;
-}
-
-impl Weight for SeqState {
-    fn bytes(&self) -> usize {
-        self.byte_len()
-    }
 }
 
 impl<S: Weight> Shelf<S> {

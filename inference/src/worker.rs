@@ -142,8 +142,7 @@ fn hold(
 
     let jobs = desk::start(&model, spec.role, context_len_tokens, output);
     for job in jobs {
-        hands.perform(&job, output);
-        job.cancelled.done();
+        hands.perform(job, output);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -230,9 +229,13 @@ impl<'m> Hands<'m> {
         }
     }
 
-    fn perform(&mut self, job: &Job, output: &Output) {
-        let id = job.id;
-        let result = match (self, &job.work) {
+    fn perform(&mut self, job: Job, output: &Output) {
+        let Job {
+            id,
+            cancelled,
+            work,
+        } = job;
+        let result = match (self, work) {
             (
                 Self::Chat { generator, .. },
                 Work::Generate {
@@ -243,8 +246,8 @@ impl<'m> Hands<'m> {
                 },
             ) => {
                 let task = Task {
-                    prompt,
-                    manner: *manner,
+                    prompt: &prompt,
+                    manner,
                     most_thought_tokens: match request.thinking {
                         Thinking::Off => request.max_output_tokens,
                         Thinking::UpTo(tokens) => tokens,
@@ -253,14 +256,14 @@ impl<'m> Hands<'m> {
                     grammar: grammar.as_deref(),
                     max_output_tokens: request.max_output_tokens as usize,
                     stop: &request.stop,
-                    cancelled: &job.cancelled.flag,
+                    cancelled: &cancelled.flag,
                 };
                 generator.run(&task, &mut |event: StreamEvent| {
                     output.send(&FromWorker::Event { id, event });
                 })
             }
             (Self::Embedder(embedder), Work::Embed { texts }) => {
-                embedder.run(texts, &job.cancelled.flag).map(|embedded| {
+                embedder.run(&texts, &cancelled.flag).map(|embedded| {
                     output.send(&FromWorker::Embedded {
                         id,
                         vectors: embedded.vectors,
@@ -270,15 +273,32 @@ impl<'m> Hands<'m> {
                 })
             }
             (Self::Reranker(reranker), Work::Rerank { query, passages }) => reranker
-                .run(query, passages, &job.cancelled.flag)
+                .run(&query, &passages, &cancelled.flag)
                 .map(|scores| output.send(&FromWorker::Scored { id, scores })),
+            (Self::Chat { generator, .. }, Work::PutAway { conversation }) => generator
+                .put_away(&conversation, &mut |bytes| {
+                    let bytes = bytes.to_vec();
+                    output.send(&FromWorker::Piece { id, bytes });
+                })
+                .map(|tokens| {
+                    let tokens = tokens.iter().map(|token| token.0).collect();
+                    output.send(&FromWorker::PutAway { id, tokens });
+                }),
+            (Self::Chat { generator, .. }, Work::TakeUp { tokens, state }) => {
+                let is_usable = generator.take_up(tokens, state);
+                output.send(&FromWorker::TakenUp { id, is_usable });
+                Ok(())
+            }
             (_, Work::Embed { .. }) => Err(RequestError::NotAnEmbedder),
-            (_, Work::Generate { .. }) => Err(RequestError::NotAChatModel),
+            (_, Work::Generate { .. } | Work::PutAway { .. } | Work::TakeUp { .. }) => {
+                Err(RequestError::NotAChatModel)
+            }
             (_, Work::Rerank { .. }) => Err(RequestError::NotAReranker),
         };
         if let Err(error) = result {
             output.send(&FromWorker::Failed { id, error });
         }
+        cancelled.done();
     }
 }
 

@@ -34,6 +34,8 @@ pub enum FileKind {
     Sync = 5,
     /// Keystrokes that are not in their documents yet.
     Keystrokes = 6,
+    /// What can be made again from the others, and may be lost.
+    Cache = 7,
 }
 
 impl FileKind {
@@ -45,6 +47,7 @@ impl FileKind {
             Self::Original,
             Self::Sync,
             Self::Keystrokes,
+            Self::Cache,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)
@@ -185,6 +188,7 @@ pub struct WorkspaceKeys {
     original: Sealer,
     sync: Sealer,
     keystrokes: Sealer,
+    cache: Sealer,
     original_names: NameKey,
 }
 
@@ -202,6 +206,7 @@ impl WorkspaceKeys {
             original: sealer(FileKind::Original),
             sync: sealer(FileKind::Sync),
             keystrokes: sealer(FileKind::Keystrokes),
+            cache: sealer(FileKind::Cache),
             original_names: NameKey(Zeroizing::new(blake3::derive_key(
                 "Satchel 2026-11 names of originals: data key, workspace",
                 &material[..],
@@ -225,6 +230,7 @@ impl WorkspaceKeys {
             FileKind::Original => &self.original,
             FileKind::Sync => &self.sync,
             FileKind::Keystrokes => &self.keystrokes,
+            FileKind::Cache => &self.cache,
         }
     }
 

@@ -1,5 +1,5 @@
 //! What people wait for: a model to load, a worker to come back, the first word of a follow-up, of a chat that one goes
-//! back to, and how near the foretold speed is.
+//! back to, of one that goes on after a restart, and how near the foretold speed is.
 //!
 //! `make bench BENCH=waiting`. Each ratio compares two times of one run, on the same machine and model.
 
@@ -8,10 +8,12 @@ use std::time::Instant;
 
 use satchel_app::backend::model_host::worker_command;
 use satchel_inference::{
-    AnswerForm, ChatMessage, ChatRole, EngineHandle, GenerateRequest, GpuLayers, ModelSpec, Role,
-    Sampling, StreamEvent, Thinking,
+    AnswerForm, ChatMessage, ChatRole, EngineHandle, GenerateRequest, GpuLayers, KnownConversation,
+    ModelSpec, Role, Sampling, StreamEvent, Thinking,
 };
 use satchel_models::fit;
+use satchel_sync::Workspace;
+use satchel_sync::keys::DataKey;
 use satchel_tests::bench::{Row, invented_text, print};
 use satchel_tests::{models_dir, satchel_bin};
 
@@ -28,6 +30,7 @@ fn main() {
     runtime.block_on(async {
         loading(&model).await;
         first_words(&model).await;
+        after_a_restart(&model).await;
         foretold(&model).await;
     });
 }
@@ -114,6 +117,56 @@ async fn first_words(model: &Path) {
         ],
     );
     engine.unload().await;
+}
+
+/// The first word of a conversation that was kept on the disk: unsealed, given to a worker that has just loaded the model,
+/// and gone on with.
+async fn after_a_restart(model: &Path) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = DataKey::from_bytes([7; 32]);
+    let dir = folder.path().join("0123456789abcdef0123456789abcdef");
+    let workspace = Workspace::create(&dir, &key, "Bench").expect("a workspace");
+    let path = folder.path().join("kept");
+    let (mut keep_ms, mut mib, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
+    for run in 0..=RUNS as u64 {
+        let first = engine(model);
+        let mut one = conversation(&first, 100 + run).await;
+        let new = first_word_ms(&first, &one).await;
+        let begun = Instant::now();
+        let known = first.put_away(one.clone()).await.expect("kept");
+        let known = known.expect("much is known");
+        let head = serde_json::to_vec(&known.tokens).expect("numbers");
+        let sealed = workspace.write_cache(&path, [1; 16], &head, &known.state);
+        sealed.expect("written");
+        let kept = begun.elapsed().as_secs_f64() * 1000.0;
+        let bytes = known.state.len();
+        first.unload().await;
+
+        let second = engine(model);
+        second.info().await.expect("the model loads");
+        go_on(&mut one);
+        let begun = Instant::now();
+        let (head, state) = workspace.read_cache(&path, [1; 16]).expect("read");
+        let tokens = serde_json::from_slice(&head).expect("numbers");
+        let known = KnownConversation { tokens, state };
+        assert!(second.take_up(known).await.expect("taken up"));
+        write(&second, one, 1).await;
+        let again = begun.elapsed().as_secs_f64() * 1000.0;
+        second.unload().await;
+        if run > 0 {
+            keep_ms.push(kept);
+            mib.push(bytes as f64 / f64::from(1 << 20));
+            ratio.push(new / again);
+        }
+    }
+    print(
+        "a conversation kept on the disk, sealed",
+        &[
+            Row::new("its length [MiB]", mib),
+            Row::new("to keep it [ms]", keep_ms),
+            Row::new("new / follow-up after a restart", ratio).at_least(8.0),
+        ],
+    );
 }
 
 async fn conversation(engine: &EngineHandle, seed: u64) -> Vec<ChatMessage> {

@@ -42,6 +42,18 @@ fn exceptions_for_licences_are_still_needed() {
     }
 }
 
+/// What the chat model knew of a chat is kept in llama.cpp's own layout, which another version may change.
+#[test]
+fn kept_conversations_belong_to_the_llama_cpp_that_is_linked() {
+    let name = "llama-cpp-2";
+    let found = metadata()
+        .packages
+        .iter()
+        .find(|package| package.name == name);
+    let linked = found.map(|package| format!("{name} {}", package.version));
+    assert_eq!(linked.as_deref(), Some(satchel_inference::STATE_VERSION));
+}
+
 #[test]
 fn banned_crates_are_not_in_the_graph() {
     for name in Rules::read().banned_crates {

@@ -63,7 +63,7 @@ pub struct Query {
 }
 
 /// A chunk found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Hit {
     /// The source it belongs to.
     pub source: SourceId,

@@ -4,31 +4,24 @@
 //! is generated. Text of documents can start no action here: the model's output is only shown and searched for
 //! marks. Start at [`ask`].
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use satchel_inference::{AnswerForm, GenerateRequest, ModelInfo, Thinking};
-use satchel_models::ModelKind;
+use satchel_inference::{AnswerForm, ChatMessage, ChatRole, GenerateRequest};
 use satchel_sync::chat::{CitationRecord, Message, Role, ThreadId};
-use satchel_vector::{Hit, SourceId, StoredChunk};
+use satchel_sync::id::MessageId;
+use satchel_vector::Hit;
 
 use super::conversation::{self, Turn};
 use super::jobs::Emitter;
-use super::model_host::{self, Running};
-use super::prompt::{self, Passage, Style};
-use super::{Shared, cite, failure, indexing, reference, rerank, retrieve, writing};
-use crate::message::{AnswerReport, Citation, Event, Failure, FailureKind, Progress, Stage, Usage};
+use super::layout::{Before, Layout, Reader, lay_out, require_room};
+use super::prompt::Style;
+use super::transcript::{Said, Transcript};
+use super::{Shared, cite, indexing, model_host, reference, rerank, retrieve, words, writing};
+use crate::message::{AnswerReport, Citation, Event, Failure, Origin, Progress, Stage, Usage};
 
 /// Hits looked at for an answer; the prompt takes as many as its budget holds.
 pub const HITS: usize = 16;
-/// Bytes of a question that fits into any window.
-const SHORT: usize = 512;
-/// Tokens kept free beside question, passages and answer: template, rounding.
-const MARGIN_TOKENS: usize = 64;
-/// Earlier turns given to the model. Older ones rarely matter and cost reading time.
-const HISTORY_TURNS: usize = 2;
 
 /// Answers a question; both are kept as messages of the chat.
 ///
@@ -42,9 +35,21 @@ pub async fn ask(
     thread: Option<String>,
 ) -> Result<AnswerReport, Failure> {
     let question = retrieve::checked(&question)?;
-    let (thread, turns) = conversation::open(shared, thread).await?;
-    let mut report = answer(shared, emitter, question, &turns).await?;
-    report.thread = keep(shared, thread, &report).await?.to_string();
+    let (chat, before) = match conversation::open(shared, thread).await? {
+        None => (None, Before::default()),
+        Some(chat) => {
+            let place = chat.head.map(|head| (chat.id, head));
+            let turns = chat.turns;
+            (Some(chat.id), Before { place, turns })
+        }
+    };
+    let (mut report, said) = answer(shared, emitter, question, &before).await?;
+    let (chat, head) = keep(shared, chat, &report).await?;
+    if let Some(said) = said {
+        let transcript = Transcript { head, said };
+        shared.transcripts.hold(chat, transcript, false);
+    }
+    report.thread = chat.to_string();
     Ok(report)
 }
 
@@ -61,20 +66,25 @@ pub async fn consult(
     let turns = history
         .into_iter()
         .map(|(question, answer)| Turn { question, answer });
-    let turns: Vec<Turn> = turns.collect();
-    answer(shared, emitter, retrieve::checked(&question)?, &turns).await
+    let before = Before {
+        place: None,
+        turns: turns.collect(),
+    };
+    let question = retrieve::checked(&question)?;
+    let (report, _) = answer(shared, emitter, question, &before).await?;
+    Ok(report)
 }
 
 async fn answer(
     shared: &Arc<Shared>,
     emitter: &Emitter,
     question: &str,
-    turns: &[Turn],
-) -> Result<AnswerReport, Failure> {
+    before: &Before,
+) -> Result<(AnswerReport, Option<Said>), Failure> {
     require_room(shared, question).await?;
     indexing::ensure_current(shared, emitter).await?;
     let started = Instant::now();
-    let searched_for = conversation::stand_alone(question, turns);
+    let searched_for = conversation::stand_alone(question, &before.turns);
     let found = rerank::passages(shared, emitter, &searched_for, HITS).await?;
     if let Some(limitation) = found.limitation {
         emitter.notice(limitation).await;
@@ -94,15 +104,15 @@ async fn answer(
         coverage,
         usage: None,
     };
-    if retrieve::can_answer(&searched_for, &found.hits) {
-        generate(shared, emitter, turns, &found.hits, &mut report).await?;
-        if let Some(usage) = &mut report.usage {
-            usage.retrieve_ms = retrieve_ms;
-        }
-    } else {
+    if !retrieve::can_answer(&searched_for, &found.hits) {
         refuse(&found.hits, &mut report);
+        return Ok((report, None));
     }
-    Ok(report)
+    let said = generate(shared, emitter, before, &found.hits, &mut report).await?;
+    if let Some(usage) = &mut report.usage {
+        usage.retrieve_ms = retrieve_ms;
+    }
+    Ok((report, said))
 }
 
 /// Says that the documents do not hold it, with what comes nearest.
@@ -118,64 +128,50 @@ fn refuse(hits: &[Hit], report: &mut AnswerReport) {
     };
 }
 
+/// Lets the model answer into the report. Returns what was said where a follow-up question can go on with it.
 async fn generate(
     shared: &Arc<Shared>,
     emitter: &Emitter,
-    turns: &[Turn],
+    before: &Before,
     hits: &[Hit],
     report: &mut AnswerReport,
-) -> Result<(), Failure> {
-    let running = shared.models.chat().await?;
+) -> Result<Option<Said>, Failure> {
     emitter.progress(Progress {
         stage: Stage::Loading,
         done: 0,
         total: 1,
         eta_ms: None,
     });
-    let info = running.engine.info().await.map_err(failure::of_engine)?;
-    for news in shared.models.news(&running, &info) {
+    let reader = Reader::load(shared).await?;
+    for news in shared.models.news(&reader.running, &reader.info) {
         emitter.notice(news).await;
     }
-    let style = Style::for_model(running.model.parameters);
-    let max_output = most_output(shared, style, &info);
-    let room = room(shared, style, &info);
-    let budget = shared
-        .settings
-        .current()
-        .passage_budget_tokens
-        .min(style.most_passage_tokens())
-        .min(room);
-    let sections = sections(shared, hits).await?;
-    let passages = prompt::choose(
-        hits,
-        &|hit| sections.get(&hit.source).cloned().unwrap_or_default(),
-        budget,
-    );
-    let history = conversation::history(turns, HISTORY_TURNS);
-    let (messages, passages) =
-        fit(&running, style, &history, passages, &report.question, room).await?;
-    let shown = passages.iter().map(|p| {
-        cite::citation(
-            p,
-            crate::message::Origin::Retrieved,
-            &super::words::content_words(&report.question),
-        )
-    });
+    let question = &report.question;
+    let Layout {
+        mut messages,
+        passages,
+        relevant,
+    } = lay_out(shared, emitter, &reader, before, hits, question).await?;
+    let asked = words::content_words(question);
+    let shown = passages[..relevant]
+        .iter()
+        .map(|passage| cite::citation(passage, Origin::Retrieved, &asked));
     emitter.send(Event::Passages(shown.collect())).await;
+    let settings = shared.settings.current();
     let request = GenerateRequest {
-        messages,
-        sampling: writing::sampling(&shared.settings.current(), style.repeat_penalty()),
-        max_output_tokens: max_output,
-        thinking: writing::thinking(shared.settings.current().thinking, &info),
-        stop: shared.settings.current().stop.clone(),
+        messages: messages.clone(),
+        sampling: writing::sampling(&settings, reader.style.repeat_penalty()),
+        max_output_tokens: reader.most_output(shared),
+        thinking: writing::thinking(settings.thinking, &reader.info),
+        stop: settings.stop.clone(),
         form: AnswerForm::Free,
     };
-    let written = writing::write(&running.engine, emitter, request).await?;
-    let cited = cite::cite(&written.text, &report.question, &passages);
+    let written = writing::write(&reader.running.engine, emitter, request).await?;
+    let cited = cite::cite(&written.text, question, &passages);
     report.answer = cited.text;
     report.citations = cited.citations;
     report.unsupported = cited.unsupported;
-    report.model = Some(model_host::display_name(&running.model));
+    report.model = Some(model_host::display_name(&reader.running.model));
     report.ended = written.ended.to_owned();
     report.usage = written.usage.map(|usage| Usage {
         prompt_tokens: usage.prompt_tokens,
@@ -185,109 +181,21 @@ async fn generate(
         prompt_ms: usage.prompt_ms,
         output_ms: usage.output_ms,
     });
-    Ok(())
+    let goes_on = reader.style == Style::Marked && !written.text.is_empty();
+    messages.push(ChatMessage::new(ChatRole::Assistant, written.text));
+    Ok(goes_on.then(|| Said {
+        reader: reader.running.reader(&reader.info),
+        messages,
+        passages,
+    }))
 }
 
-/// The chunks of every document among the hits, so that hits can grow to their sections.
-async fn sections(
-    shared: &Arc<Shared>,
-    hits: &[Hit],
-) -> Result<HashMap<SourceId, Vec<StoredChunk>>, Failure> {
-    let mut sections = HashMap::new();
-    for hit in hits {
-        if let Entry::Vacant(place) = sections.entry(hit.source) {
-            let chunks = shared
-                .index
-                .chunks_of(hit.source)
-                .await
-                .map_err(Failure::from)?;
-            place.insert(chunks);
-        }
-    }
-    Ok(sections)
-}
-
-/// Refuses a question that is too long for the chat model before anything is searched.
-///
-/// A token is at least one byte, so a short question costs nothing here; without a chat model there is no bound.
-async fn require_room(shared: &Arc<Shared>, question: &str) -> Result<(), Failure> {
-    let window = shared.settings.current().context_len_tokens;
-    let may_be_too_long = question.len() > window.map_or(SHORT, |tokens| tokens as usize / 2);
-    if may_be_too_long && shared.models.chosen(ModelKind::Chat)?.is_some() {
-        let running = shared.models.chat().await?;
-        let info = running.engine.info().await.map_err(failure::of_engine)?;
-        let style = Style::for_model(running.model.parameters);
-        fit(
-            &running,
-            style,
-            &[],
-            Vec::new(),
-            question,
-            room(shared, style, &info),
-        )
-        .await?;
-    }
-    Ok(())
-}
-
-/// Tokens that an answer may take.
-fn most_output(shared: &Shared, style: Style, info: &ModelInfo) -> u32 {
-    shared
-        .settings
-        .current()
-        .max_output_tokens
-        .min(style.most_output_tokens())
-        .min(info.context_len_tokens / 3)
-}
-
-/// Tokens that the prompt may take.
-fn room(shared: &Shared, style: Style, info: &ModelInfo) -> usize {
-    let thought = match writing::thinking(shared.settings.current().thinking, info) {
-        Thinking::Off => 0,
-        Thinking::UpTo(tokens) => tokens,
-    };
-    let said = most_output(shared, style, info) + thought;
-    (info.context_len_tokens - said) as usize - MARGIN_TOKENS
-}
-
-/// Drops earlier turns, then the last passages, until the prompt really fits. The question is never cut.
-async fn fit(
-    running: &Running,
-    style: Style,
-    history: &[(String, String)],
-    mut passages: Vec<Passage>,
-    question: &str,
-    room: usize,
-) -> Result<(Vec<satchel_inference::ChatMessage>, Vec<Passage>), Failure> {
-    let mut history = history.to_vec();
-    loop {
-        let messages = prompt::messages(style, &history, &passages, question);
-        let tokens = running
-            .engine
-            .count_prompt_tokens(messages.clone())
-            .await
-            .map_err(failure::of_engine)?;
-        if tokens <= room {
-            return Ok((messages, passages));
-        }
-        if !history.is_empty() {
-            history.remove(0);
-        } else if passages.pop().is_none() {
-            return Err(Failure::new(
-                FailureKind::Usage,
-                format!("the question takes {tokens} tokens, and the model {} has room for {room}", model_host::display_name(&running.model)),
-            )
-            .with_hint("Ask a shorter question, raise `context_len_tokens` in config.toml, or import the long text as a document."));
-        }
-    }
-}
-
-/// Keeps question and answer durably, each citation bound to the document as it is now.
+/// Keeps question and answer durably, each citation bound to the document as it is now. Returns the chat and the answer.
 async fn keep(
     shared: &Arc<Shared>,
     thread: Option<ThreadId>,
     report: &AnswerReport,
-) -> Result<ThreadId, Failure> {
+) -> Result<(ThreadId, MessageId), Failure> {
     let now = now_ms();
     let asked = Message::new(Role::User, report.question.clone(), now);
     let answer = report.answer.clone();
@@ -314,8 +222,8 @@ async fn keep(
                 .iter()
                 .filter_map(|citation| record(workspace, citation))
                 .collect();
-            workspace.append_message(thread, Some(question), message)?;
-            Ok::<_, Failure>(thread)
+            let answer = workspace.append_message(thread, Some(question), message)?;
+            Ok::<_, Failure>((thread, answer))
         })
         .await
 }

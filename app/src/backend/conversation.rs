@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use satchel_sync::chat::{Role, StoredMessage, Thread, ThreadId};
+use satchel_sync::id::MessageId;
 
-use super::{Shared, words};
+use super::{Shared, warm, words};
 use crate::message::{
     Authors, BranchSummary, Failure, FailureKind, MessageReport, StoredCitation, ThreadReport,
     ThreadSummary,
@@ -78,22 +79,33 @@ fn shorten(answer: &str) -> String {
     kept.trim_end().to_owned()
 }
 
-/// The chat that a question belongs to, with its turns; `None` for a new chat.
+/// A chat that a question belongs to.
+pub struct Chat {
+    /// Which.
+    pub id: ThreadId,
+    /// The question comes after this message; `None` in a chat without any.
+    pub head: Option<MessageId>,
+    /// What was asked and answered, oldest first.
+    pub turns: Vec<Turn>,
+}
+
+/// The chat that a question belongs to; `None` for a new chat.
 ///
 /// # Errors
 /// When there is no such chat.
-pub async fn open(
-    shared: &Arc<Shared>,
-    thread: Option<String>,
-) -> Result<(Option<ThreadId>, Vec<Turn>), Failure> {
+pub async fn open(shared: &Arc<Shared>, thread: Option<String>) -> Result<Option<Chat>, Failure> {
     let Some(name) = thread else {
-        return Ok((None, Vec::new()));
+        return Ok(None);
     };
     shared
         .with_workspace(move |workspace| {
             let id = find(workspace, &name)?;
             let thread = workspace.thread(id)?;
-            Ok::<_, Failure>((Some(id), turns(&thread)))
+            Ok::<_, Failure>(Some(Chat {
+                id,
+                head: thread.path_to_latest().last().map(|message| message.id),
+                turns: turns(&thread),
+            }))
         })
         .await
 }
@@ -211,12 +223,15 @@ pub async fn rename(shared: &Arc<Shared>, thread: String, title: &str) -> Result
 /// # Errors
 /// When there is no such chat.
 pub async fn remove(shared: &Arc<Shared>, thread: String) -> Result<String, Failure> {
-    shared
+    let removed = shared
         .with_workspace(move |workspace| {
-            workspace.remove_thread(find(workspace, &thread)?)?;
-            Ok::<_, Failure>("Removed the chat.".to_owned())
+            let id = find(workspace, &thread)?;
+            workspace.remove_thread(id)?;
+            Ok::<_, Failure>(id)
         })
-        .await
+        .await?;
+    warm::forget(shared, removed).await;
+    Ok("Removed the chat.".to_owned())
 }
 
 fn stored(

@@ -12,7 +12,7 @@ use satchel_sync::DocumentId;
 use satchel_sync::workspace::{DocumentEntry, TextKind};
 use satchel_vector::SourceId;
 
-use super::{Shared, indexing, reference, shared_embeddings};
+use super::{Shared, indexing, reference, shared_embeddings, warm};
 use crate::message::{
     Citation, DocumentSummary, DocumentText, Failure, FailureKind, FileOutcome, FileReport, Origin,
     Passage, Scores, StatusReport,
@@ -98,6 +98,7 @@ pub async fn remove_ids(shared: &Arc<Shared>, ids: Vec<DocumentId>) -> Result<()
         let deleted = shared.index.delete_sources(&sources).await;
         deleted.map_err(Failure::from)?;
     }
+    warm::forget_all(shared).await;
     shared_embeddings::forget(shared).await
 }
 

@@ -13,7 +13,7 @@ use satchel_vector::chunk::{self, ChunkInput};
 use satchel_vector::{SourceChunks, SourceId, StoreError};
 
 use super::jobs::{Emitter, Meter};
-use super::{Shared, failure, shared_embeddings};
+use super::{Shared, failure, shared_embeddings, warm};
 use crate::message::{Coverage, Failure, Stage};
 
 /// Documents per commit to the index: large enough to keep commits rare, small enough that the first
@@ -63,6 +63,7 @@ pub async fn catch_up(shared: &Arc<Shared>, emitter: &Emitter) -> Result<usize, 
             .delete_sources(&gone)
             .await
             .map_err(Failure::from)?;
+        warm::forget_all(shared).await;
     }
     let stale: Vec<DocumentEntry> = entries
         .into_iter()

@@ -28,6 +28,7 @@ pub mod history;
 pub mod indexing;
 pub mod ingest;
 pub mod jobs;
+pub mod layout;
 pub mod model_host;
 pub mod preferences;
 pub mod prompt;
@@ -40,7 +41,9 @@ pub mod scan;
 pub mod shared_embeddings;
 pub mod socket;
 pub mod sync;
+pub mod transcript;
 pub mod unlock;
+pub mod warm;
 pub mod words;
 pub mod workspaces;
 mod writing;
@@ -53,6 +56,7 @@ use jobs::{Emitter, EventStream};
 use model_host::ModelHost;
 use preferences::Preferences;
 use sync::SyncHost;
+use transcript::Transcripts;
 use workspaces::{WorkspaceChoice, Workspaces};
 
 /// An open workspace with everything that works on it. Cloning shares it.
@@ -88,6 +92,8 @@ pub struct Shared {
     pub sync: SyncHost,
     /// What other programs do to this workspace.
     pub beside: Beside,
+    /// Conversations as the chat model was given them.
+    pub transcripts: Transcripts,
     /// Where edits of two laptops met, of documents that have not changed since.
     pub meetings: std::sync::Mutex<MeetingCache>,
     /// Words for the user from opening: recovered data, a rebuilt index, a plain key file.
@@ -182,6 +188,7 @@ impl Backend {
             parse,
             sync,
             beside: Beside::default(),
+            transcripts: Transcripts::default(),
             meetings: std::sync::Mutex::default(),
             opening_notices: notices,
         };
@@ -240,6 +247,7 @@ impl Backend {
         self.idle().await;
         self.shared.sync.close().await;
         self.follower.close().await;
+        warm::put_away(&self.shared).await;
         self.shared.models.unload().await;
         // Held elsewhere only by a connection of another process that is just ending: then the next one tidies.
         if let Some(shared) = Arc::into_inner(self.shared)

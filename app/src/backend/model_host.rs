@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use satchel_inference::{
-    Adapter, EngineHandle, GpuLayers, ModelInfo, ModelSpec, Role, WorkerCommand,
+    Adapter, EngineHandle, GpuLayers, ModelInfo, ModelSpec, Role, STATE_VERSION, WorkerCommand,
 };
 use satchel_models::fit::{Machine, USUAL_CONTEXT};
 use satchel_models::{
@@ -49,6 +49,19 @@ pub struct Running {
     pub model: InstalledModel,
     /// Its worker.
     pub engine: EngineHandle,
+    /// The adapter over it, as it was when the worker was started.
+    adapter: String,
+}
+
+impl Running {
+    /// Names what reads: two of the same name understand what the other one knows of a conversation.
+    #[must_use]
+    pub fn reader(&self, info: &ModelInfo) -> String {
+        format!(
+            "{}, {}, {} tokens, {STATE_VERSION}",
+            self.model.sha256, self.adapter, info.context_len_tokens
+        )
+    }
 }
 
 impl ModelHost {
@@ -177,6 +190,11 @@ impl ModelHost {
         Ok(slot.insert(running).clone())
     }
 
+    /// The chat model with its worker where it was used already.
+    pub async fn running_chat(&self) -> Option<Running> {
+        self.chat.lock().await.clone()
+    }
+
     /// The embedder, with the index told to use its embeddings; `None` where none is installed.
     ///
     /// # Errors
@@ -230,14 +248,16 @@ impl ModelHost {
                 Role::Chat { .. } => adapter(&wanted, &settings)?,
                 Role::Embedder | Role::Reranker => None,
             };
-            Ok((verify(&store, &wanted)?, adapter))
+            let name = adapter.as_ref().map_or_else(String::new, name_of_adapter);
+            Ok((verify(&store, &wanted)?, adapter, name))
         });
-        let (verified, adapter) = starting
+        let (verified, adapter, name) = starting
             .await
             .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?;
         Ok(Running {
             model,
             engine: self.engine(&verified, role, adapter),
+            adapter: name,
         })
     }
 
@@ -336,6 +356,18 @@ fn adapter(model: &InstalledModel, settings: &Settings) -> Result<Option<Adapter
         path: path.clone(),
         scale: settings.lora_scale.unwrap_or(1.0),
     }))
+}
+
+/// Tells an adapter from others, and from what its file was before it changed.
+fn name_of_adapter(adapter: &Adapter) -> String {
+    let file = std::fs::metadata(&adapter.path).ok();
+    let changed = file.as_ref().and_then(|file| file.modified().ok());
+    let bytes = file.map(|file| file.len());
+    format!(
+        "{} {bytes:?} {changed:?} × {}",
+        adapter.path.display(),
+        adapter.scale
+    )
 }
 
 fn verify(store: &ModelStore, model: &InstalledModel) -> Result<VerifiedModel, Failure> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::{Shared, failure};
+use super::{Shared, failure, warm};
 use crate::config::Settings;
 use crate::message::{Failure, SettingsReport};
 
@@ -87,6 +87,7 @@ pub async fn change(
         )
     };
     if of_models(&before) != of_models(&after) {
+        warm::put_away(shared).await;
         shared.models.unload().await;
         // Another embedder has other embeddings; the next search or import finds out which are missing.
         shared.index_is_current.store(false, Ordering::Release);

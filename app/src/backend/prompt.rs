@@ -8,9 +8,12 @@ use std::ops::Range;
 use satchel_inference::{ChatMessage, ChatRole, Sampling};
 use satchel_vector::chunk::estimate_tokens;
 use satchel_vector::{Hit, StoredChunk};
+use serde::{Deserialize, Serialize};
+
+use crate::config::PromptStyle;
 
 /// A stretch of a document that the model is given under a mark.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Passage {
     /// The mark that the model writes to cite it: `S1`, `S2`, …
     pub mark: String,
@@ -20,6 +23,16 @@ pub struct Passage {
     pub range: Range<usize>,
     /// The words.
     pub text: String,
+}
+
+impl Passage {
+    /// Whether a hit lies within it.
+    #[must_use]
+    pub fn holds(&self, hit: &Hit) -> bool {
+        self.hit.source == hit.source
+            && self.range.start <= hit.range.start
+            && hit.range.end <= self.range.end
+    }
 }
 
 /// How a model is asked.
@@ -40,13 +53,14 @@ impl Style {
     /// Parameters from which a model follows the longer instructions.
     const MARKED_FROM_PARAMETERS: u64 = 1_000_000_000;
 
-    /// The style that suits a model of so many parameters.
+    /// The style that is wanted, or that suits a model of so many parameters.
     #[must_use]
-    pub fn for_model(parameters: u64) -> Self {
-        if parameters < Self::MARKED_FROM_PARAMETERS {
-            Self::Plain
-        } else {
-            Self::Marked
+    pub fn of(wanted: PromptStyle, parameters: u64) -> Self {
+        match wanted {
+            PromptStyle::OnePassage => Self::Plain,
+            PromptStyle::ManyPassages => Self::Marked,
+            PromptStyle::Auto if parameters < Self::MARKED_FROM_PARAMETERS => Self::Plain,
+            PromptStyle::Auto => Self::Marked,
         }
     }
 
@@ -86,7 +100,7 @@ const SHORT_INSTRUCTIONS: &str = "Answer the question with the exact words of th
 
 /// Never changes between turns, so that the model's memory of it can be reused.
 const INSTRUCTIONS: &str = "You answer questions from the user's own documents. \
-Use only the numbered sources given with the question. \
+Use only the numbered sources. \
 Give a short, direct answer in complete sentences. \
 After each sentence write the mark of the source it comes from, like [S1]. \
 If the sources do not contain the answer, say: The documents do not say.";
@@ -95,21 +109,17 @@ If the sources do not contain the answer, say: The documents do not say.";
 ///
 /// A hit grows to its section: neighbours under the same headings join while a fair share of the
 /// budget is left, so that a small leaf found by search brings its surroundings. Hits inside a passage that is
-/// already chosen are dropped. `chunks_of` gives a document's chunks in order.
+/// already chosen, or among those that the model has `read`, are dropped. `chunks_of` gives a document's chunks in order.
 pub fn choose(
     hits: &[Hit],
     chunks_of: &dyn Fn(&Hit) -> Vec<StoredChunk>,
     budget_tokens: usize,
+    read: &[Passage],
 ) -> Vec<Passage> {
     let mut passages: Vec<Passage> = Vec::new();
     let mut left = budget_tokens;
     for hit in hits {
-        let inside = |p: &Passage| {
-            p.hit.source == hit.source
-                && p.range.start <= hit.range.start
-                && hit.range.end <= p.range.end
-        };
-        if passages.iter().any(inside) {
+        if passages.iter().chain(read).any(|known| known.holds(hit)) {
             continue;
         }
         let cost = estimate_tokens(&hit.text);
@@ -120,13 +130,14 @@ pub fn choose(
         let share = (left / 2).max(cost.min(left));
         let taken: Vec<Range<usize>> = passages
             .iter()
+            .chain(read)
             .filter(|p| p.hit.source == hit.source)
             .map(|p| p.range.clone())
             .collect();
         let (range, text) = grow(hit, &chunks_of(hit), share, &taken);
         left = left.saturating_sub(estimate_tokens(&text) + MARKUP_TOKENS);
         passages.push(Passage {
-            mark: format!("S{}", passages.len() + 1),
+            mark: format!("S{}", read.len() + passages.len() + 1),
             hit: hit.clone(),
             range,
             text,
@@ -223,7 +234,23 @@ pub fn messages(
         messages.push(message(ChatRole::User, asked.clone()));
         messages.push(message(ChatRole::Assistant, answered.clone()));
     }
-    let mut text = String::from("Sources:\n\n");
+    messages.push(asked(passages, question));
+    messages
+}
+
+/// A conversation that goes on: what was said stays as it was, to the last byte, so that the model need not read it again.
+#[must_use]
+pub fn go_on(said: &[ChatMessage], passages: &[Passage], question: &str) -> Vec<ChatMessage> {
+    let mut messages = said.to_vec();
+    messages.push(asked(passages, question));
+    messages
+}
+
+fn asked(passages: &[Passage], question: &str) -> ChatMessage {
+    let mut text = String::new();
+    if !passages.is_empty() {
+        text += "Sources:\n\n";
+    }
     for passage in passages {
         let place =
             super::retrieve::citation(&passage.hit, crate::message::Origin::Retrieved).place();
@@ -234,8 +261,7 @@ pub fn messages(
         );
     }
     text += &format!("Question: {question}");
-    messages.push(message(ChatRole::User, text));
-    messages
+    message(ChatRole::User, text)
 }
 
 fn message(role: ChatRole, content: String) -> ChatMessage {
@@ -287,7 +313,7 @@ mod tests {
             chunk(12..17, "H", "ccccc"),
             chunk(18..23, "H", "ddddd"),
         ];
-        let passages = choose(&[hit(1, 12..17, "ccccc")], &|_| chunks.clone(), 1000);
+        let passages = choose(&[hit(1, 12..17, "ccccc")], &|_| chunks.clone(), 1000, &[]);
         assert_eq!(passages[0].range, 6..23);
         assert_eq!(passages[0].text, "bbbbb\nccccc\nddddd");
     }
@@ -310,12 +336,35 @@ mod tests {
                 }
             },
             1000,
+            &[],
         );
         let marks: Vec<_> = passages
             .iter()
             .map(|p| (p.mark.as_str(), p.text.as_str()))
             .collect();
         assert_eq!(marks, [("S1", "aaaaa\nbbbbb"), ("S2", "zzzzz")]);
+    }
+
+    #[test]
+    fn a_conversation_goes_on_with_what_is_new() {
+        let chunks = vec![chunk(0..5, "H", "aaaaa"), chunk(6..11, "H", "bbbbb")];
+        let first = choose(&[hit(1, 0..5, "aaaaa")], &|_| chunks.clone(), 1000, &[]);
+        let mut said = messages(Style::Marked, &[], &first, "what is a?");
+        said.push(message(ChatRole::Assistant, "It is a [S1].".to_owned()));
+
+        let hits = [hit(1, 6..11, "bbbbb"), hit(2, 0..5, "zzzzz")];
+        let new = choose(&hits, &|_| Vec::new(), 1000, &first);
+        let marks: Vec<_> = new
+            .iter()
+            .map(|p| (p.mark.as_str(), p.hit.source.0[0]))
+            .collect();
+        assert_eq!(marks, [("S2", 2)], "the other was read with the first");
+        let asked = go_on(&said, &new, "and z?");
+        assert_eq!(asked[..said.len()], said);
+        let last = &asked.last().unwrap().content;
+        assert!(last.starts_with("Sources:\n\n[S2]") && last.ends_with("Question: and z?"));
+        let nothing_new = go_on(&said, &[], "why?");
+        assert_eq!(nothing_new.last().unwrap().content, "Question: why?");
     }
 
     #[test]
@@ -354,7 +403,7 @@ mod tests {
     fn the_budget_is_kept() {
         let long = "word ".repeat(400);
         let hits: Vec<Hit> = (0..9).map(|i| hit(i, 0..long.len(), &long)).collect();
-        let passages = choose(&hits, &|_| Vec::new(), 1000);
+        let passages = choose(&hits, &|_| Vec::new(), 1000, &[]);
         let tokens: usize = passages.iter().map(|p| estimate_tokens(&p.text)).sum();
         assert!(tokens <= 1000, "{tokens}");
         assert!(!passages.is_empty());

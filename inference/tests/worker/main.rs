@@ -47,6 +47,7 @@ const TESTS: &[Test] = tests! {
         a_full_context_ends_the_answer
         a_follow_up_reads_only_what_is_new
         two_chats_in_turn_are_each_read_once
+        another_worker_takes_up_what_was_put_away
         an_answer_has_the_form_that_was_asked_for
         a_form_that_cannot_be_read_is_refused
         a_busy_neighbour_does_not_change_the_answer

@@ -238,6 +238,56 @@ pub(crate) fn two_chats_in_turn_are_each_read_once() {
     });
 }
 
+/// A worker that ends loses nothing that was put away; what cannot be used costs a second reading.
+pub(crate) fn another_worker_takes_up_what_was_put_away() {
+    let (Some(engine), Some(other)) = (chat_engine(4096), chat_engine(4096)) else {
+        return;
+    };
+    run(async {
+        let mut chat = user(&long_text("Anna"));
+        assert_eq!(
+            engine.put_away(chat.clone()).await.unwrap(),
+            None,
+            "no worker"
+        );
+        let first = answer(&engine, ask(chat.clone(), 8)).await.unwrap();
+        // Another conversation came between: the state is still of this one, and of nothing else.
+        answer(&engine, ask(user(&long_text("Boris")), 4))
+            .await
+            .unwrap();
+        chat.push(ChatMessage::new(ChatRole::Assistant, first.text));
+        let known = engine.put_away(chat.clone()).await.unwrap().unwrap();
+        assert!(known.tokens.len() > first.usage.prompt_tokens, "{known:?}");
+        assert!(
+            known.tokens.len() <= first.usage.prompt_tokens + 16,
+            "{known:?}"
+        );
+        chat.push(ChatMessage::new(ChatRole::User, "And then?"));
+        let here = answer(&engine, ask(chat.clone(), 8)).await.unwrap();
+
+        assert!(other.take_up(known.clone()).await.unwrap());
+        let there = answer(&other, ask(chat.clone(), 8)).await.unwrap();
+        assert_eq!(
+            there.usage.cached_tokens,
+            known.tokens.len(),
+            "{:?}",
+            there.usage
+        );
+        assert_eq!(there.text, here.text);
+
+        // What is cut off or does not belong is not believed.
+        other.unload().await;
+        let mut cut = known.clone();
+        cut.state.truncate(known.state.len() / 2);
+        other.take_up(cut).await.unwrap();
+        let cold = answer(&other, ask(chat.clone(), 8)).await.unwrap();
+        assert_eq!(cold.usage.cached_tokens, 0);
+        assert_eq!(beginning(&cold.text), beginning(&here.text));
+        let nothing = other.put_away(user("Say hello.")).await.unwrap();
+        assert_eq!(nothing, None, "of this nothing is known");
+    });
+}
+
 pub(crate) fn an_answer_has_the_form_that_was_asked_for() {
     let Some(engine) = chat_engine(1024) else {
         return;

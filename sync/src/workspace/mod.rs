@@ -16,6 +16,7 @@
 
 mod arrivals;
 mod attachments;
+mod cache;
 mod chats;
 mod conflicts;
 mod contents;
@@ -42,6 +43,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+pub use cache::MAX_CACHE_BYTES;
 pub use conflicts::{
     Branches, Choice, ChoiceValue, Chosen, Conflicts, DocumentMeeting, MeetingCache,
 };

@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod cache;
 mod crash;
 mod daily;
 mod damage;
