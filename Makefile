@@ -14,7 +14,9 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 unexport SOURCE_DATE_EPOCH
 
 SATCHEL := $(CARGO_TARGET_DIR)/debug/satchel
-WORKSPACE := --locked --workspace
+# `make run FEATURES=cuda` (or rocm): a driver beside Vulkan's; the maker's compiler must be installed.
+FEATURES ?=
+WORKSPACE := --locked --workspace $(if $(FEATURES),--features "$(addprefix satchel-app/,$(FEATURES))")
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

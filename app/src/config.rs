@@ -200,7 +200,11 @@ pub struct Settings {
     pub proxy: Option<String>,
     /// KiB per second that a download may take. Default: what there is.
     pub download_kib_per_s: Option<u64>,
-    /// Worker processes that read documents. Default: one per two processors, at least one, at most four.
+    /// Seconds after the last question until the memory of models is given back; 0 keeps them. The next question loads
+    /// them again. Default: 300 on machines with 8 GiB of memory or less, 0 on others.
+    pub unload_after_s: Option<u64>,
+    /// Worker processes that read documents. Default: one per two processors, at least one, at most four; one on machines
+    /// with 8 GiB of memory or less.
     pub parse_workers: Option<usize>,
 }
 
@@ -230,6 +234,7 @@ impl Default for Settings {
             model_mirror: None,
             proxy: None,
             download_kib_per_s: None,
+            unload_after_s: None,
             parse_workers: None,
         }
     }

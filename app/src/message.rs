@@ -13,6 +13,7 @@ mod chat;
 mod completion;
 mod failure;
 mod history;
+mod hub;
 mod import;
 mod models;
 mod sync;
@@ -29,6 +30,7 @@ pub use history::{
     DifferenceReport, HistoryCommand, HistoryReport, Meeting, MeetingSide, NameChoice, NameValue,
     VersionKind, VersionSummary,
 };
+pub use hub::{HubFile, HubReport, HubRepository};
 pub use import::{FileOutcome, FileReport, ImportReport};
 pub use models::{
     CatalogReport, CatalogSummary, Fit, FitReport, ModelDetails, ModelSummary, UnfinishedDownload,
@@ -151,6 +153,12 @@ pub enum Command {
     },
     /// List the models that are known, and downloads that were not finished.
     Catalog,
+    /// Look for models on Hugging Face, or on the mirror of the settings: words of a name, or `owner/repository` for the
+    /// files in it. The only command about models that asks the network without fetching anything.
+    SearchHub {
+        /// What is looked for.
+        query: String,
+    },
     /// Fetch a model from the network and install it; goes on with what has come. Cancelling pauses it.
     DownloadModel {
         /// Id in the catalogue, `OWNER/REPOSITORY/FILE.gguf` on Hugging Face, or an address.
@@ -378,6 +386,8 @@ pub enum Reply {
     Models(Vec<ModelSummary>),
     /// Of [`Command::Catalog`].
     Catalog(CatalogReport),
+    /// Of [`Command::SearchHub`].
+    Hub(HubReport),
     /// Of [`Command::ShowModel`].
     Model(Box<ModelDetails>),
     /// Of [`WorkspaceCommand::List`], by name.

@@ -7,6 +7,8 @@
 //!
 //! Needs a tokio runtime; the rest of this crate blocks.
 
+pub mod hub;
+
 mod error;
 mod http;
 mod limit;

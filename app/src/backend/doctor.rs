@@ -9,9 +9,10 @@ use std::sync::Arc;
 use satchel_models::ModelKind;
 use satchel_sync::keys::{KeyStatus, KeyStore};
 
-use super::{Shared, indexing, model_host};
+use super::{Shared, indexing, model_host, rest};
+use crate::config::Settings;
 use crate::message::{Finding, Level};
-use crate::units::time;
+use crate::units::{self, time};
 
 /// Below this much free space an import is likely to fill the disk.
 const LOW_DISK_BYTES: u64 = 1 << 30;
@@ -23,7 +24,7 @@ pub async fn examine(shared: &Arc<Shared>) -> Vec<Finding> {
         folder(shared),
         key(shared),
         disk(&shared.dirs.data),
-        memory(),
+        memory(&shared.settings.current()),
     ];
     findings.extend(devices(&shared.dirs.program).await);
     for kind in [ModelKind::Chat, ModelKind::Embedder] {
@@ -144,17 +145,22 @@ fn disk(path: &Path) -> Finding {
     }
 }
 
-fn memory() -> Finding {
+fn memory(settings: &Settings) -> Finding {
     let mut system = match sysinfo::System::new() {
         Ok(system) => system,
         Err(error) => return problem("Memory", &format!("the system does not say: {error}"), None),
     };
     system.refresh_memory();
     let (free, total) = (system.available_memory(), system.total_memory());
-    good(
-        "Memory",
-        &format!("{} of {} MiB are free.", free >> 20, total >> 20),
-    )
+    let mut words = format!("{} of {} MiB are free.", free >> 20, total >> 20);
+    if let Some(patience) = rest::patience(settings, rest::is_small_machine()) {
+        let minutes = patience.as_secs().div_ceil(60);
+        words += &format!(
+            " Models give theirs back {} after the last question.",
+            units::count(minutes as usize, "minute")
+        );
+    }
+    good("Memory", &words)
 }
 
 async fn devices(program: &Path) -> Vec<Finding> {

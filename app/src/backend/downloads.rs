@@ -20,7 +20,7 @@ use crate::message::{
 use crate::units::size;
 
 /// Where the files of the catalogue lie, unless the settings name a mirror.
-const HUB: &str = "https://huggingface.co";
+pub(super) const HUB: &str = "https://huggingface.co";
 
 /// Bytes in which the header of a model is looked for: most take 2 to 8 MiB, Gemma's large vocabulary 16.
 const HEADER_BYTES: u64 = 32 << 20;
@@ -88,20 +88,9 @@ pub async fn download(
     emitter: &Emitter,
 ) -> Result<String, Failure> {
     let settings = host.settings();
-    if settings.offline {
-        return Err(Failure::new(
-            FailureKind::Offline,
-            "connections are forbidden by the settings or by --offline",
-        )
-        .with_hint("`satchel settings offline false` allows them."));
-    }
+    let options = options(&settings)?;
     let wanted = wanted(model, &settings)?;
     check_licence(&wanted, accepts_licence)?;
-    let options = Options {
-        limit_bytes_per_s: settings.download_kib_per_s.map(|kib| kib << 10),
-        proxy: settings.proxy.clone(),
-        ..Options::default()
-    };
     let store = host.store().clone();
     let teller = Teller::new(emitter, host.contacts().clone());
     let judging = judge(host, &wanted, &options, &teller);
@@ -132,6 +121,25 @@ pub async fn download(
         model.quantisation,
         size(model.size_bytes)
     ))
+}
+
+/// How the settings want hosts to be asked.
+///
+/// # Errors
+/// When they forbid connections.
+pub(super) fn options(settings: &Settings) -> Result<Options, Failure> {
+    if settings.offline {
+        return Err(Failure::new(
+            FailureKind::Offline,
+            "connections are forbidden by the settings or by --offline",
+        )
+        .with_hint("`satchel settings offline false` allows them."));
+    }
+    Ok(Options {
+        limit_bytes_per_s: settings.download_kib_per_s.map(|kib| kib << 10),
+        proxy: settings.proxy.clone(),
+        ..Options::default()
+    })
 }
 
 fn paused() -> Failure {
@@ -369,7 +377,7 @@ fn unfinished(store: &Path) -> Result<Vec<Unfinished>, Failure> {
         .map_err(|error| Failure::general(format!("cannot read the models folder: {error}")))
 }
 
-fn of_fetch(error: FetchError) -> Failure {
+pub(super) fn of_fetch(error: FetchError) -> Failure {
     let kind = match &error {
         FetchError::NoSpace { .. } => FailureKind::NoSpace,
         FetchError::Unreachable { .. } => FailureKind::Offline,
@@ -382,7 +390,7 @@ fn of_fetch(error: FetchError) -> Failure {
 }
 
 /// Tells how far a download is, and once why nothing comes; notes which hosts are asked.
-struct Teller<'a> {
+pub(super) struct Teller<'a> {
     emitter: &'a Emitter,
     contacts: Contacts,
     inside: Mutex<Told>,
@@ -396,7 +404,7 @@ struct Told {
 }
 
 impl<'a> Teller<'a> {
-    fn new(emitter: &'a Emitter, contacts: Contacts) -> Self {
+    pub(super) fn new(emitter: &'a Emitter, contacts: Contacts) -> Self {
         Self {
             emitter,
             contacts,

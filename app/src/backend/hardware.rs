@@ -55,7 +55,8 @@ pub fn memory_now() -> Machine {
 }
 
 /// Memory of this machine; 0 where the system does not say.
-fn memory_bytes() -> u64 {
+#[must_use]
+pub fn memory_bytes() -> u64 {
     system().as_ref().map_or(0, memory_of)
 }
 

@@ -25,6 +25,7 @@ pub mod failure;
 pub mod fitting;
 pub mod hardware;
 pub mod history;
+pub mod hub;
 pub mod indexing;
 pub mod ingest;
 pub mod jobs;
@@ -34,6 +35,7 @@ pub mod preferences;
 pub mod prompt;
 pub mod reference;
 pub mod rerank;
+pub mod rest;
 pub mod retrieve;
 pub mod runtime;
 pub mod sample;
@@ -65,6 +67,7 @@ pub struct Backend {
     shared: Arc<Shared>,
     busy: Arc<watch::Sender<usize>>,
     follower: Arc<sync::Follower>,
+    rest: Arc<tokio::task::AbortHandle>,
 }
 
 /// What the parts of the backend work on.
@@ -193,10 +196,12 @@ impl Backend {
             opening_notices: notices,
         };
         let shared = Arc::new(shared);
+        let busy = Arc::new(watch::Sender::new(0));
         Ok(Self {
             follower: Arc::new(sync::follow_arrivals(&shared)),
+            rest: Arc::new(rest::start(&shared, busy.subscribe()).abort_handle()),
             shared,
-            busy: Arc::new(watch::Sender::new(0)),
+            busy,
         })
     }
 
@@ -245,6 +250,7 @@ impl Backend {
     /// Ends the workers and leaves the index compact where it was written to. Waits for running commands first.
     pub async fn close(self) {
         self.idle().await;
+        self.rest.abort();
         self.shared.sync.close().await;
         self.follower.close().await;
         warm::put_away(&self.shared).await;
@@ -351,6 +357,7 @@ async fn carry_out(
             .map(Reply::Settings),
         Command::Models
         | Command::Catalog
+        | Command::SearchHub { .. }
         | Command::ImportModel { .. }
         | Command::ShowModel { .. }
         | Command::DownloadModel { .. }
@@ -372,5 +379,6 @@ async fn carry_out(
 
 fn parse_workers(settings: &Settings) -> usize {
     let half = std::thread::available_parallelism().map_or(1, |n| n.get() / 2);
-    settings.parse_workers.unwrap_or(half).clamp(1, 4)
+    let usual = if rest::is_small_machine() { 1 } else { half };
+    settings.parse_workers.unwrap_or(usual).clamp(1, 4)
 }

@@ -20,7 +20,7 @@ use satchel_vector::{EmbedderKey, VectorStore};
 use super::contacts::Contacts;
 use super::jobs::{Emitter, Meter};
 use super::preferences::Preferences;
-use super::{downloads, failure, fitting, hardware};
+use super::{downloads, failure, fitting, hardware, hub};
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Failure, FailureKind, ModelSummary, Reply, Stage};
 
@@ -320,6 +320,16 @@ impl ModelHost {
         Ok(format!("Removed the model {id}."))
     }
 
+    /// Whether a model was started and not ended.
+    pub async fn is_running(&self) -> bool {
+        for slot in [&self.chat, &self.embedder, &self.reranker] {
+            if slot.lock().await.is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Ends the workers; they start again when needed.
     pub async fn unload(&self) {
         for slot in [&self.chat, &self.embedder, &self.reranker] {
@@ -430,6 +440,7 @@ pub async fn carry_out(
             .await
             .map(Reply::Done),
         Command::Catalog => downloads::catalog(host).await.map(Reply::Catalog),
+        Command::SearchHub { query } => hub::search(host, &query, emitter).await.map(Reply::Hub),
         Command::DownloadModel {
             model,
             accepts_licence,

@@ -289,6 +289,12 @@ pub(crate) enum ModelsAction {
         /// Only those whose id, name, maker, kind or licence contains this
         filter: Option<String>,
     },
+    /// Look for models on Hugging Face beyond the catalogue: by words of their name; OWNER/REPOSITORY lists the files of one
+    Search {
+        /// Words of a name, or OWNER/REPOSITORY
+        #[arg(required = true)]
+        query: Vec<String>,
+    },
     /// Show one in all its particulars: what it is, the memory that it needs, how it does on this machine
     #[command(
         after_help = "A MODEL is an installed one, an id of `satchel models catalog`, or a GGUF file."

@@ -296,6 +296,11 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
             action: Some(ModelsAction::Catalog { .. }),
         } => Command::Catalog,
         CliCommand::Models {
+            action: Some(ModelsAction::Search { query }),
+        } => Command::SearchHub {
+            query: query.join(" "),
+        },
+        CliCommand::Models {
             action:
                 Some(ModelsAction::Download {
                     model,

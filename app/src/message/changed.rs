@@ -66,6 +66,7 @@ impl Command {
             | Self::Settings
             | Self::Models
             | Self::Catalog
+            | Self::SearchHub { .. }
             | Self::ShowModel { .. }
             | Self::Sync(_)
             | Self::Doctor

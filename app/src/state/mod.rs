@@ -13,7 +13,7 @@ pub mod saved;
 pub mod sync;
 
 use crate::message::{
-    CatalogReport, Changed, Command, Event, Failure, FailureKind, Finding, ModelDetails,
+    CatalogReport, Changed, Command, Event, Failure, FailureKind, Finding, HubReport, ModelDetails,
     ModelSummary, Progress, Reply, SearchMode, SearchReport, SettingsReport, Stage, StatusReport,
     SyncCommand, ThreadSummary, WorkspaceCommand, WorkspaceSummary,
 };
@@ -49,6 +49,8 @@ pub enum Purpose {
     Model,
     /// A model is fetched from the network.
     Download,
+    /// Models are looked for in the network.
+    Hub,
     /// Something is changed: settings, a chat's title, documents removed.
     Change,
     /// Another workspace is made the current one, to be opened next.
@@ -177,6 +179,8 @@ pub struct SessionState {
     pub models: Vec<ModelSummary>,
     /// Models that could be installed, once known.
     pub catalog: Option<CatalogReport>,
+    /// What was found on Hugging Face.
+    pub hub: Option<HubReport>,
     /// The model whose particulars are shown.
     pub model_shown: Option<ModelDetails>,
     /// What the last check found.
@@ -400,6 +404,7 @@ impl SessionState {
             }
             Reply::Models(models) => self.models = models,
             Reply::Catalog(report) => self.catalog = Some(report),
+            Reply::Hub(report) => self.hub = Some(report),
             Reply::Model(details) => self.model_shown = Some(*details),
             Reply::Workspaces(workspaces) => self.workspaces = workspaces,
             Reply::Workspace(report) => {

@@ -4,6 +4,7 @@
 
 use eframe::egui::{self, RichText};
 
+use super::hub_ui::hub_ui;
 use super::{Removal, Window, fields, theme};
 use crate::message::{CatalogSummary, Command, Fit, FitReport, ModelDetails};
 use crate::state::{Opening, Purpose, SessionState};
@@ -88,6 +89,7 @@ pub(super) fn catalog_ui(window: &mut Window, ui: &mut egui::Ui) {
         });
     }
     address_ui(draft, ui, ready, &mut choice);
+    hub_ui(window, ui, ready);
     match choice {
         Some(Choice::Download(model)) => window.download(model, false),
         Some(Choice::Accepted(model)) => {
@@ -266,7 +268,7 @@ impl Window {
         }
     }
 
-    fn download(&mut self, model: String, accepts_licence: bool) {
+    pub(super) fn download(&mut self, model: String, accepts_licence: bool) {
         let command = Command::DownloadModel {
             model,
             accepts_licence,

@@ -19,6 +19,7 @@ mod document_ui;
 mod fields;
 mod frame_work;
 mod history_ui;
+mod hub_ui;
 mod library_ui;
 mod link;
 mod markdown;
@@ -164,6 +165,7 @@ struct View {
     settings: settings_ui::Draft,
     sync: sync_ui::Draft,
     catalog: catalog_ui::Draft,
+    hub: hub_ui::Draft,
     /// What is about to be removed, until it is confirmed.
     removing: Option<Removal>,
     /// The version that is about to be brought back, until it is confirmed.

@@ -84,7 +84,7 @@ impl<'a> Http<'a> {
 
     /// Asks what a host has at an address, by its first byte.
     pub(super) async fn find(&self, url: &Url, source: &Source) -> Result<Found, Miss> {
-        let (response, linked) = self.get(url, 0..1, None).await?;
+        let (response, linked) = self.get(url, Some(0..1), None).await?;
         let host = host_of(url);
         let has_ranges = response.status() == StatusCode::PARTIAL_CONTENT;
         let size_bytes = if has_ranges {
@@ -114,7 +114,7 @@ impl<'a> Http<'a> {
     /// Asks for a part of a file that was found; the answer begins at the start of the range.
     pub(super) async fn part(&self, found: &Found, range: Range<u64>) -> Result<Response, Miss> {
         let validator = found.validator.as_deref();
-        let (response, _) = self.get(&found.url, range.clone(), validator).await?;
+        let (response, _) = self.get(&found.url, Some(range.clone()), validator).await?;
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {
                 let begins_there = start_of(response.headers()) == Some(range.start);
@@ -132,11 +132,27 @@ impl<'a> Http<'a> {
         }
     }
 
+    /// What a host says at an address, where that is short.
+    pub(super) async fn answer(&self, url: &Url, most_bytes: usize) -> Result<Vec<u8>, Miss> {
+        let (mut response, _) = self.get(url, None, None).await?;
+        let mut bytes = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(piece)) if bytes.len() + piece.len() <= most_bytes => {
+                    bytes.extend_from_slice(&piece);
+                }
+                Ok(Some(_)) => return Err(Miss::Now("its answer is too long".to_owned())),
+                Ok(None) => return Ok(bytes),
+                Err(error) => return Err(Miss::Now(words_of(&error))),
+            }
+        }
+    }
+
     /// The answer, and the SHA-256 that a host on the way said.
     async fn get(
         &self,
         url: &Url,
-        range: Range<u64>,
+        range: Option<Range<u64>>,
         validator: Option<&str>,
     ) -> Result<(Response, Option<String>), Miss> {
         let mut at = url.clone();
@@ -153,8 +169,10 @@ impl<'a> Http<'a> {
             let mut request = self
                 .client
                 .get(at.clone())
-                .header(ACCEPT_ENCODING, "identity")
-                .header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+                .header(ACCEPT_ENCODING, "identity");
+            if let Some(range) = &range {
+                request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end - 1));
+            }
             if let Some(validator) = validator {
                 request = request.header(IF_RANGE, validator);
             }

@@ -5,8 +5,9 @@
 use super::{Printer, clean, indent, write_json};
 use crate::config::DataDirs;
 use crate::message::{
-    CatalogReport, CatalogSummary, DocumentSummary, FileOutcome, Finding, Level, ModelDetails,
-    ModelSummary, SettingsReport, StatusReport, ThreadReport, ThreadSummary, WorkspaceSummary,
+    CatalogReport, CatalogSummary, DocumentSummary, FileOutcome, Finding, Fit, HubReport, Level,
+    ModelDetails, ModelSummary, SettingsReport, StatusReport, ThreadReport, ThreadSummary,
+    WorkspaceSummary,
 };
 use crate::units::{size, time};
 
@@ -285,6 +286,48 @@ impl Printer {
             state += &self.bold("  ← suits this machine best");
         }
         state
+    }
+
+    /// What was found on Hugging Face.
+    pub(super) fn hub(&self, report: &HubReport) {
+        if report.files.is_empty() {
+            for found in &report.repositories {
+                let license = found.license.as_deref().unwrap_or("licence not named");
+                let gated = if found.is_gated {
+                    ", needs an account there"
+                } else {
+                    ""
+                };
+                self.line(&format!(
+                    "{:<58} {:>10} downloads  {}{gated}",
+                    clean(&found.name),
+                    found.downloads,
+                    clean(license)
+                ));
+            }
+        }
+        for file in &report.files {
+            self.line(&format!(
+                "{:<72} {:>9}  {}",
+                clean(&file.model),
+                file.size_bytes.map(size).unwrap_or_default(),
+                file.fit.map(Fit::words).unwrap_or_default()
+            ));
+        }
+        let next = if !report.files.is_empty() {
+            "`satchel models download OWNER/REPOSITORY/FILE.gguf` fetches one."
+        } else if report.repositories.is_empty() {
+            "Nothing there has such a name and GGUF files."
+        } else if report
+            .repositories
+            .iter()
+            .any(|found| found.name == report.query)
+        {
+            "There is no GGUF file in it."
+        } else {
+            "`satchel models search OWNER/REPOSITORY` lists the files of one."
+        };
+        self.message(next);
     }
 
     /// One model in all its particulars.
