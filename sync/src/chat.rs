@@ -1,7 +1,7 @@
 //! One chat in Automerge: messages that form a tree, so that two devices that go on offline make two branches.
 //!
-//! Messages are added, never changed. Pure: no disk, no clock. The schema is in `sync/SCHEMA.md`.
-//! Start at [`Thread`].
+//! Messages are added, never changed, but for what is noted of a question that another laptop is to answer.
+//! Pure: no disk, no clock. The schema is in `sync/SCHEMA.md`. Start at [`Thread`].
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,6 +15,11 @@ use crate::document::{Anchor, DOCUMENT_SCHEMA, LoadError, check_schema};
 use crate::id::DeviceId;
 pub use crate::id::{MessageId, ThreadId};
 use crate::values;
+
+mod asked;
+
+use asked::AskedRecord;
+pub use asked::{Asked, AskedNote, AskedState};
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,8 +49,12 @@ pub struct Message {
     pub text: String,
     /// The passages that the words rest on.
     pub citations: Vec<CitationRecord>,
+    /// Sentences whose words or numbers are in none of the passages.
+    pub unsupported: Vec<String>,
     /// The model that answered, by name.
     pub model: Option<String>,
+    /// The laptop that is to answer; `None` for what is answered where it is asked.
+    pub asked_of: Option<DeviceId>,
     /// When, in milliseconds since 1970 by the device's clock. For showing only: order follows the tree.
     pub created_at_ms: i64,
 }
@@ -58,7 +67,9 @@ impl Message {
             role,
             text: text.into(),
             citations: Vec::new(),
+            unsupported: Vec::new(),
             model: None,
+            asked_of: None,
             created_at_ms,
         }
     }
@@ -77,6 +88,8 @@ pub struct StoredMessage {
     pub text: String,
     /// The passages that the words rest on.
     pub citations: Vec<CitationRecord>,
+    /// Sentences whose words or numbers are in none of the passages.
+    pub unsupported: Vec<String>,
     /// The model that answered, by name.
     pub model: Option<String>,
     /// When, in milliseconds since 1970.
@@ -86,6 +99,8 @@ pub struct StoredMessage {
     pub order: u64,
     /// The device that added it; `None` for what was written before the workspace was shared.
     pub author: Option<DeviceId>,
+    /// Of a question that another laptop is to answer: which one, and how far it is.
+    pub asked: Option<Asked>,
 }
 
 /// A chat as the list of chats shows it.
@@ -114,26 +129,75 @@ impl Thread {
     /// The newest branch, from its first message to the newest one of all.
     #[must_use]
     pub fn path_to_latest(&self) -> Vec<&StoredMessage> {
-        self.messages
-            .last()
-            .map_or_else(Vec::new, |last| self.path_to(last))
+        // Of a circle, which only a faulty device makes, every message is followed.
+        let end = self.ends().next().or(self.messages.last());
+        end.map_or_else(Vec::new, |end| self.path_to(end))
     }
 
     /// Every branch from its first message to its last one, the newest first: as many as there are messages that
     /// nothing follows.
     #[must_use]
     pub fn branches(&self) -> Vec<Vec<&StoredMessage>> {
+        self.ends().map(|end| self.path_to(end)).collect()
+    }
+
+    /// The messages that nothing follows, newest first. An answer of another laptop that came when the chat had gone on
+    /// is none: it is shown with its question.
+    fn ends(&self) -> impl Iterator<Item = &StoredMessage> {
         let followed: HashSet<MessageId> = self
             .messages
             .iter()
             .filter_map(|message| message.parent)
             .collect();
-        let ends = self.messages.iter().rev();
-        let ends = ends.filter(|message| !followed.contains(&message.id));
-        ends.map(|end| self.path_to(end)).collect()
+        let gone_on: HashSet<MessageId> = self
+            .messages
+            .iter()
+            .filter(|message| message.role == Role::User)
+            .filter_map(|message| message.parent)
+            .collect();
+        let is_late = move |message: &StoredMessage| {
+            let question = message.parent.filter(|parent| gone_on.contains(parent));
+            message.role == Role::Assistant && question.is_some_and(|id| self.is_asked(id))
+        };
+        let newest_first = self.messages.iter().rev();
+        newest_first.filter(move |message| !followed.contains(&message.id) && !is_late(message))
     }
 
-    fn path_to<'a>(&'a self, end: &'a StoredMessage) -> Vec<&'a StoredMessage> {
+    fn is_asked(&self, id: MessageId) -> bool {
+        self.message(id)
+            .is_some_and(|message| message.asked.is_some())
+    }
+
+    /// One message.
+    #[must_use]
+    pub fn message(&self, id: MessageId) -> Option<&StoredMessage> {
+        self.messages.iter().find(|message| message.id == id)
+    }
+
+    /// What another laptop answered to a question.
+    #[must_use]
+    pub fn answer_to(&self, question: MessageId) -> Option<&StoredMessage> {
+        let is_answer = |message: &&StoredMessage| {
+            message.role == Role::Assistant && message.parent == Some(question)
+        };
+        self.messages.iter().find(is_answer)
+    }
+
+    /// From the first message of a branch to this one, each late answer behind its question.
+    #[must_use]
+    pub fn path_to<'a>(&'a self, end: &'a StoredMessage) -> Vec<&'a StoredMessage> {
+        let mut path = Vec::new();
+        let mut line = self.line_to(end).into_iter().peekable();
+        while let Some(message) = line.next() {
+            path.push(message);
+            if message.asked.is_some() && line.peek().is_some_and(|next| next.role == Role::User) {
+                path.extend(self.answer_to(message.id));
+            }
+        }
+        path
+    }
+
+    fn line_to<'a>(&'a self, end: &'a StoredMessage) -> Vec<&'a StoredMessage> {
         let by_id: BTreeMap<MessageId, &StoredMessage> = self
             .messages
             .iter()
@@ -175,7 +239,10 @@ struct Record {
     text: String,
     #[serde(default)]
     citations: Vec<CitationRecord>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unsupported: Vec<String>,
     model: Option<String>,
+    asked: Option<AskedRecord>,
     created_at_ms: i64,
 }
 
@@ -241,13 +308,24 @@ impl ChatDocument {
             role: message.role,
             text: message.text,
             citations: message.citations,
+            unsupported: message.unsupported,
             model: message.model,
+            asked: message.asked_of.map(AskedRecord::new),
             created_at_ms: message.created_at_ms,
+        };
+        let answered = match (message.role, parent) {
+            (Role::Assistant, Some(question)) => self.asked_object(question)?,
+            _ => None,
         };
         let value = Value::Map(values::to_map(&record));
         let messages = self.messages.clone();
         self.doc
-            .transact(|tx| tx.batch_create_object(&messages, id.to_string(), &value, false))
+            .transact(|tx| {
+                if let Some(asked) = &answered {
+                    asked::drop_draft(tx, asked)?;
+                }
+                tx.batch_create_object(&messages, id.to_string(), &value, false)
+            })
             .map_err(|failure| failure.error)?;
         Ok(id)
     }
@@ -264,36 +342,48 @@ impl ChatDocument {
         let Value::Map(map) = ReadDoc::hydrate(&self.doc, &self.messages, None)? else {
             return Err(LoadError::MissingPart("messages"));
         };
-        let mut messages: Vec<StoredMessage> = map
+        let records: Vec<(MessageId, Record, Option<DeviceId>)> = map
             .iter()
             .filter_map(|(id, entry)| {
                 let Value::Map(record) = &entry.value else {
                     return None;
                 };
                 let author = self.author_of(id);
-                Some(stored(
-                    id.parse().ok()?,
-                    values::from_map(record).ok()?,
-                    author,
-                ))
+                Some((id.parse().ok()?, values::from_map(record).ok()?, author))
             })
+            .collect();
+        let answered: HashSet<MessageId> = records
+            .iter()
+            .filter(|(_, record, _)| record.role == Role::Assistant)
+            .filter_map(|(_, record, _)| record.parent)
+            .collect();
+        let mut messages: Vec<StoredMessage> = records
+            .into_iter()
+            .map(|(id, record, author)| stored(id, record, author, answered.contains(&id)))
             .collect();
         messages.sort_by_key(|message| (message.order, message.id));
         Ok(messages)
     }
 }
 
-fn stored(id: MessageId, record: Record, author: Option<DeviceId>) -> StoredMessage {
+fn stored(
+    id: MessageId,
+    record: Record,
+    author: Option<DeviceId>,
+    is_answered: bool,
+) -> StoredMessage {
     StoredMessage {
         id,
         parent: record.parent,
         role: record.role,
         text: record.text,
         citations: record.citations,
+        unsupported: record.unsupported,
         model: record.model,
         created_at_ms: record.created_at_ms,
         order: record.order,
         author,
+        asked: record.asked.map(|asked| asked.read(is_answered)),
     }
 }
 
@@ -389,10 +479,13 @@ mod tests {
                     role: Role::User,
                     text: String::new(),
                     citations: vec![],
+                    unsupported: vec![],
                     model: None,
+                    asked: None,
                     created_at_ms: 0,
                 },
                 None,
+                false,
             )
         };
         let thread = Thread {

@@ -10,7 +10,7 @@ use super::documents::now_ms;
 use super::error::SaveError;
 use super::journal::{self, Journal, Place};
 use super::{Workspace, chat_place, remove_files};
-use crate::chat::{ChatDocument, Message, Thread, ThreadEntry};
+use crate::chat::{AskedNote, ChatDocument, Message, Thread, ThreadEntry};
 use crate::durable;
 use crate::entry::DocKey;
 use crate::id::{MessageId, ThreadId};
@@ -85,15 +85,50 @@ impl Workspace {
         }
         entry.updated_at_ms = entry.updated_at_ms.max(message.created_at_ms);
         let id = chat.append(parent, message).map_err(understood)?;
-        if let Some(frame) = journal.pending(chat.automerge(), None)? {
-            let heads = chat.automerge().get_heads();
-            journal
-                .append(&self.keys, &frame, heads)
-                .inspect_err(|_| self.author.renew())?;
-        }
+        self.make_durable(&chat, &mut journal)?;
         self.dirty.mark(DocKey::chat(thread));
         self.after_append(&place.path, &mut journal, &chat, entry);
         Ok(id)
+    }
+
+    /// Notes how far the answer to a question is that another laptop was asked, and returns when that is durable.
+    /// The chat counts as unused by it.
+    ///
+    /// # Errors
+    /// [`SaveError::UnknownThread`]; [`SaveError::UnknownMessage`] where no other laptop was asked it; otherwise see
+    /// [`SaveError`]. The chat is then as before.
+    pub fn note_asked(
+        &self,
+        thread: ThreadId,
+        question: MessageId,
+        note: &AskedNote,
+    ) -> Result<(), SaveError> {
+        self.thread_entry(thread)?;
+        let _files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let place = chat_place(&self.dir, thread);
+        let (mut chat, mut journal) = self.open_chat(&place)?;
+        let is_known = chat
+            .note(question, note)
+            .map_err(|error| SaveError::load(&place.path, error))?;
+        if !is_known {
+            return Err(SaveError::UnknownMessage { message: question });
+        }
+        self.make_durable(&chat, &mut journal)?;
+        self.dirty.mark(DocKey::chat(thread));
+        if let Err(error) = journal.compact_if_grown(&self.keys, chat.automerge(), || None) {
+            tracing::warn!(%error, "the log of a chat stays long");
+        }
+        Ok(())
+    }
+
+    fn make_durable(&self, chat: &ChatDocument, journal: &mut Journal) -> Result<(), SaveError> {
+        let Some(frame) = journal.pending(chat.automerge(), None)? else {
+            return Ok(());
+        };
+        let heads = chat.automerge().get_heads();
+        journal
+            .append(&self.keys, &frame, heads)
+            .inspect_err(|_| self.author.renew())
     }
 
     /// What follows a durable message and may fail without harm: the time in the list, and compaction.
