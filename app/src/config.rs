@@ -181,6 +181,10 @@ pub struct Settings {
     /// Whether a model that can think before it answers does so. Default false: with the passages before it, it takes
     /// minutes more on a laptop and answers seldom better.
     pub thinking: bool,
+    /// Whether this laptop answers the questions that other laptops of its shared workspaces leave for it
+    /// (`satchel ask --on`), while its window or `satchel sync run` is open. Default false: a model takes the whole
+    /// machine while it writes, so its user says that others may have it.
+    pub lend_model: bool,
     /// Threads of llama.cpp. Default: chosen from the processor.
     pub threads: Option<u32>,
     /// Layers of the chat model on a GPU. Default: as many as fit, where there is one; 0 uses the processor alone.
@@ -226,6 +230,7 @@ impl Default for Settings {
             seed: None,
             stop: Vec::new(),
             thinking: false,
+            lend_model: false,
             threads: None,
             gpu_layers: None,
             lora: None,

@@ -20,7 +20,10 @@ mod sync;
 mod workspace;
 
 pub use changed::Changed;
-pub use chat::{BranchSummary, MessageReport, StoredCitation, ThreadReport, ThreadSummary};
+pub use chat::{
+    AskedReport, AskedStage, BranchSummary, MessageReport, StoredCitation, ThreadReport,
+    ThreadSummary,
+};
 pub use completion::{
     Completion, CompletionMessage, CompletionRequest, CompletionRole, EmbeddingReport,
 };
@@ -77,6 +80,18 @@ pub enum Command {
         question: String,
         /// The chat it belongs to; `None` starts a new one.
         thread: Option<String>,
+        /// The laptop that is to answer, named as in [`SyncCommand`]; `None` for this one. Cancelled, the question is
+        /// withdrawn.
+        #[serde(default)]
+        on: Option<String>,
+        /// Leave the question for that laptop, answered by [`Reply::Thread`] at once; the answer comes into the chat.
+        #[serde(default)]
+        no_wait: bool,
+    },
+    /// Take back the questions of a chat that other laptops have not answered yet. Answered by [`Reply::Thread`].
+    Withdraw {
+        /// As for [`Command::Thread`].
+        thread: String,
     },
     /// Answer a question from the documents as [`Command::Ask`] does, and keep nothing of it: no chat is made.
     Consult {
@@ -380,7 +395,7 @@ pub enum Reply {
     Settings(SettingsReport),
     /// Of [`Command::Threads`].
     Threads(Vec<ThreadSummary>),
-    /// Of [`Command::Thread`].
+    /// Of [`Command::Thread`] and others about what is in one.
     Thread(ThreadReport),
     /// Of [`Command::Models`].
     Models(Vec<ModelSummary>),
@@ -525,10 +540,13 @@ pub struct AnswerReport {
     pub model: Option<String>,
     /// Why the answer ended: `end`, `stop_word`, `length`, `stopped`, `none`.
     pub ended: String,
-    /// How much was searched.
+    /// How much was searched; on this laptop, also where another one answered.
     pub coverage: Coverage,
-    /// Tokens and times, where a model was used.
+    /// Tokens and times, where a model was used here.
     pub usage: Option<Usage>,
+    /// What the laptop is called that answered; `None` where it was this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
 }
 
 /// Cost of an answer.

@@ -82,6 +82,8 @@ async fn ask(backend: &Backend, chat: Option<&str>, question: &str) -> AnswerRep
     let command = Command::Ask {
         question: question.to_owned(),
         thread: chat.map(str::to_owned),
+        on: None,
+        no_wait: false,
     };
     match run(backend, command, |_| {}).await {
         Reply::Answered(report) => report,

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use satchel_inference::{AnswerForm, ChatMessage, ChatRole, GenerateRequest};
-use satchel_sync::chat::{CitationRecord, Message, Role, ThreadId};
+use satchel_sync::chat::{CitationRecord, Message, Role, StoredMessage, ThreadId};
 use satchel_sync::id::MessageId;
+use satchel_sync::workspace::{SaveError, Workspace};
 use satchel_vector::Hit;
 
 use super::conversation::{self, Turn};
@@ -18,7 +19,9 @@ use super::layout::{Before, Layout, Reader, lay_out, require_room};
 use super::prompt::Style;
 use super::transcript::{Said, Transcript};
 use super::{Shared, cite, indexing, model_host, reference, rerank, retrieve, words, writing};
-use crate::message::{AnswerReport, Citation, Event, Failure, Origin, Progress, Stage, Usage};
+use crate::message::{
+    AnswerReport, Citation, Event, Failure, FailureKind, Origin, Progress, Stage, Usage,
+};
 
 /// Hits looked at for an answer; the prompt takes as many as its budget holds.
 pub const HITS: usize = 16;
@@ -75,6 +78,35 @@ pub async fn consult(
     Ok(report)
 }
 
+/// Answers a question that another laptop left in a chat, and keeps the answer behind it.
+///
+/// # Errors
+/// As for [`ask`]; [`FailureKind::Cancelled`] where it was stopped, and then nothing was kept.
+pub async fn answer_left(
+    shared: &Arc<Shared>,
+    emitter: &Emitter,
+    thread: ThreadId,
+    question: &StoredMessage,
+    before: &Before,
+) -> Result<(), Failure> {
+    let text = retrieve::checked(&question.text)?;
+    let (report, said) = answer(shared, emitter, text, before).await?;
+    if emitter.is_cancelled() {
+        return Err(Failure::new(FailureKind::Cancelled, "Stopped."));
+    }
+    let question = question.id;
+    let keeping = shared.with_workspace(move |workspace| {
+        let answer = message_of(workspace, &report);
+        workspace.append_message(thread, Some(question), answer)
+    });
+    let head = keeping.await?;
+    if let Some(said) = said {
+        let transcript = Transcript { head, said };
+        shared.transcripts.hold(thread, transcript, false);
+    }
+    Ok(())
+}
+
 async fn answer(
     shared: &Arc<Shared>,
     emitter: &Emitter,
@@ -103,6 +135,7 @@ async fn answer(
         ended: "none".to_owned(),
         coverage,
         usage: None,
+        on: None,
     };
     if !retrieve::can_answer(&searched_for, &found.hits) {
         refuse(&found.hits, &mut report);
@@ -196,43 +229,52 @@ async fn keep(
     thread: Option<ThreadId>,
     report: &AnswerReport,
 ) -> Result<(ThreadId, MessageId), Failure> {
-    let now = now_ms();
-    let asked = Message::new(Role::User, report.question.clone(), now);
-    let answer = report.answer.clone();
-    let (citations, model, title) = (
-        report.citations.clone(),
-        report.model.clone(),
-        title_of(&report.question),
-    );
+    let asked = Message::new(Role::User, report.question.clone(), now_ms());
+    let report = report.clone();
     shared
         .with_workspace(move |workspace| {
-            let thread = match thread {
-                Some(thread) => thread,
-                None => workspace.create_thread(&title)?,
-            };
-            let parent = workspace
-                .thread(thread)?
-                .path_to_latest()
-                .last()
-                .map(|message| message.id);
-            let question = workspace.append_message(thread, parent, asked)?;
-            let mut message = Message::new(Role::Assistant, answer, now_ms());
-            message.model = model;
-            message.citations = citations
-                .iter()
-                .filter_map(|citation| record(workspace, citation))
-                .collect();
+            let (thread, question) = put_question(workspace, thread, asked)?;
+            let message = message_of(workspace, &report);
             let answer = workspace.append_message(thread, Some(question), message)?;
-            Ok::<_, Failure>((thread, answer))
+            Ok::<_, SaveError>((thread, answer))
         })
         .await
 }
 
+/// Puts a question at the end of a chat, or into a new one.
+pub(super) fn put_question(
+    workspace: &Workspace,
+    thread: Option<ThreadId>,
+    question: Message,
+) -> Result<(ThreadId, MessageId), SaveError> {
+    let thread = match thread {
+        Some(thread) => thread,
+        None => workspace.create_thread(&title_of(&question.text))?,
+    };
+    let parent = workspace
+        .thread(thread)?
+        .path_to_latest()
+        .last()
+        .map(|message| message.id);
+    let question = workspace.append_message(thread, parent, question)?;
+    Ok((thread, question))
+}
+
+/// An answer as a chat keeps it.
+fn message_of(workspace: &Workspace, report: &AnswerReport) -> Message {
+    let citations = report.citations.iter();
+    Message {
+        citations: citations
+            .filter_map(|citation| record(workspace, citation))
+            .collect(),
+        unsupported: report.unsupported.clone(),
+        model: report.model.clone(),
+        ..Message::new(Role::Assistant, report.answer.clone(), now_ms())
+    }
+}
+
 /// A citation that survives edits of its document; `None` where the document went away meanwhile.
-fn record(
-    workspace: &satchel_sync::workspace::Workspace,
-    citation: &Citation,
-) -> Option<CitationRecord> {
+fn record(workspace: &Workspace, citation: &Citation) -> Option<CitationRecord> {
     let document = reference::document_id(&citation.document)?;
     let anchor = workspace.anchor(document, citation.range.clone()).ok()?;
     Some(CitationRecord {
@@ -250,7 +292,7 @@ fn title_of(question: &str) -> String {
     }
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| {

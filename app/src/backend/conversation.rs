@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
-use satchel_sync::chat::{Role, StoredMessage, Thread, ThreadId};
+use satchel_sync::DeviceId;
+use satchel_sync::chat::{Asked, AskedState, Role, StoredMessage, Thread, ThreadId};
 use satchel_sync::id::MessageId;
+use satchel_sync::workspace::Workspace;
 
 use super::{Shared, warm, words};
 use crate::message::{
-    Authors, BranchSummary, Failure, FailureKind, MessageReport, StoredCitation, ThreadReport,
-    ThreadSummary,
+    AskedReport, AskedStage, Authors, BranchSummary, Failure, FailureKind, MessageReport,
+    StoredCitation, ThreadReport, ThreadSummary,
 };
 
 /// Longest title of a chat: a line in a list.
@@ -104,7 +106,7 @@ pub async fn open(shared: &Arc<Shared>, thread: Option<String>) -> Result<Option
             Ok::<_, Failure>(Some(Chat {
                 id,
                 head: thread.path_to_latest().last().map(|message| message.id),
-                turns: turns(&thread),
+                turns: turns(&thread.path_to_latest()),
             }))
         })
         .await
@@ -159,7 +161,13 @@ pub async fn show(
                     .iter()
                     .map(|citation| stored(workspace, citation))
                     .collect(),
+                unsupported: message.unsupported.clone(),
                 author: authors.of(message.author),
+                asked: message
+                    .asked
+                    .as_ref()
+                    .map(|asked| asked_report(asked, &authors)),
+                on: elsewhere(&thread, message).map(|on| authors.of(Some(on)).name().to_owned()),
             });
             Ok(ThreadReport {
                 thread: summary(&entry),
@@ -172,6 +180,30 @@ pub async fn show(
             })
         })
         .await
+}
+
+/// The laptop that gave an answer, where it had been asked for that.
+fn elsewhere(thread: &Thread, answer: &StoredMessage) -> Option<DeviceId> {
+    let question = thread.message(answer.parent?)?;
+    let asked = question.asked.as_ref()?;
+    (answer.role == Role::Assistant).then(|| answer.author.unwrap_or(asked.of))
+}
+
+/// What another laptop was asked, in the user's words.
+fn asked_report(asked: &Asked, authors: &Authors) -> AskedReport {
+    let (state, draft, reason) = match &asked.state {
+        AskedState::Waiting => (AskedStage::Waiting, "", None),
+        AskedState::Answering(draft) => (AskedStage::Answering, draft.as_str(), None),
+        AskedState::Failed(reason) => (AskedStage::Failed, "", Some(reason.clone())),
+        AskedState::Withdrawn => (AskedStage::Withdrawn, "", None),
+        AskedState::Answered => (AskedStage::Answered, "", None),
+    };
+    AskedReport {
+        on: authors.of(Some(asked.of)).name().to_owned(),
+        state,
+        draft: draft.to_owned(),
+        reason,
+    }
 }
 
 fn branch_summary(branch: &[&StoredMessage], authors: &Authors) -> Option<BranchSummary> {
@@ -234,10 +266,7 @@ pub async fn remove(shared: &Arc<Shared>, thread: String) -> Result<String, Fail
     Ok("Removed the chat.".to_owned())
 }
 
-fn stored(
-    workspace: &satchel_sync::workspace::Workspace,
-    citation: &satchel_sync::chat::CitationRecord,
-) -> StoredCitation {
+fn stored(workspace: &Workspace, citation: &satchel_sync::chat::CitationRecord) -> StoredCitation {
     let anchor = &citation.anchor;
     let entry = workspace.entry(anchor.document);
     let place = entry.as_ref().map_or_else(
@@ -258,10 +287,11 @@ fn stored(
     }
 }
 
-fn turns(thread: &Thread) -> Vec<Turn> {
+/// The questions of a branch that were answered, with their answers.
+pub(super) fn turns(branch: &[&StoredMessage]) -> Vec<Turn> {
     let mut turns = Vec::new();
     let mut question: Option<String> = None;
-    for message in thread.path_to_latest() {
+    for message in branch {
         match message.role {
             Role::User => question = Some(message.text.clone()),
             Role::Assistant => {
@@ -277,7 +307,11 @@ fn turns(thread: &Thread) -> Vec<Turn> {
     turns
 }
 
-fn find(workspace: &satchel_sync::workspace::Workspace, name: &str) -> Result<ThreadId, Failure> {
+/// The chat that a user names by its id or the first digits of it.
+///
+/// # Errors
+/// When none or several fit.
+pub(super) fn find(workspace: &Workspace, name: &str) -> Result<ThreadId, Failure> {
     let matching: Vec<ThreadId> = workspace
         .threads()
         .iter()

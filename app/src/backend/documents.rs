@@ -120,27 +120,30 @@ pub async fn show(shared: &Arc<Shared>, text: &str) -> Result<Passage, Failure> 
         Some(range) => checked(&text, range)?,
         None => 0..floor(&text, OPENING_BYTES),
     };
-    let heading_path = heading_path(&entry, &text, range.start);
-    let page = entry.paged.then(|| page_of(&text, range.start));
     let before = text[start_of_context(&text, range.start)..range.start].replace('\u{c}', "\n");
     let after = text[range.end..end_of_context(&text, range.end)].replace('\u{c}', "\n");
     Ok(Passage {
-        citation: Citation {
-            mark: String::new(),
-            document: entry.id.to_string(),
-            title: entry.title,
-            path: entry.path,
-            page,
-            heading_path,
-            quote: text[range.clone()].to_owned(),
-            range,
-            passage: String::new(),
-            origin: Origin::Search,
-            scores: Scores::default(),
-        },
+        citation: cited_place(&entry, &text, range),
         before,
         after,
     })
+}
+
+/// A place in a document, as a citation that nobody has made.
+pub(super) fn cited_place(entry: &DocumentEntry, text: &str, range: Range<usize>) -> Citation {
+    Citation {
+        mark: String::new(),
+        document: entry.id.to_string(),
+        title: entry.title.clone(),
+        path: entry.path.clone(),
+        page: entry.paged.then(|| page_of(text, range.start)),
+        heading_path: heading_path(entry, text, range.start),
+        quote: text[range.clone()].to_owned(),
+        range,
+        passage: String::new(),
+        origin: Origin::Search,
+        scores: Scores::default(),
+    }
 }
 
 /// The whole text of a document, with the place that is meant.

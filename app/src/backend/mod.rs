@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 pub mod answer;
 pub mod beside;
+pub mod borrow;
 pub mod cite;
 pub mod completion;
 pub mod connect;
@@ -30,6 +31,7 @@ pub mod indexing;
 pub mod ingest;
 pub mod jobs;
 pub mod layout;
+pub mod lend;
 pub mod model_host;
 pub mod preferences;
 pub mod prompt;
@@ -55,6 +57,7 @@ use crate::message::{Command, Failure, FailureKind, Reply};
 use crate::parse::{ParsePool, WorkerProgram};
 use beside::Beside;
 use jobs::{Emitter, EventStream};
+use lend::Lending;
 use model_host::ModelHost;
 use preferences::Preferences;
 use sync::SyncHost;
@@ -67,6 +70,7 @@ pub struct Backend {
     shared: Arc<Shared>,
     busy: Arc<watch::Sender<usize>>,
     follower: Arc<sync::Follower>,
+    lender: Arc<sync::Follower>,
     rest: Arc<tokio::task::AbortHandle>,
 }
 
@@ -95,6 +99,8 @@ pub struct Shared {
     pub sync: SyncHost,
     /// What other programs do to this workspace.
     pub beside: Beside,
+    /// Who wants the chat model of this laptop.
+    pub lending: Lending,
     /// Conversations as the chat model was given them.
     pub transcripts: Transcripts,
     /// Where edits of two laptops met, of documents that have not changed since.
@@ -191,6 +197,7 @@ impl Backend {
             parse,
             sync,
             beside: Beside::default(),
+            lending: Lending::default(),
             transcripts: Transcripts::default(),
             meetings: std::sync::Mutex::default(),
             opening_notices: notices,
@@ -199,6 +206,7 @@ impl Backend {
         let busy = Arc::new(watch::Sender::new(0));
         Ok(Self {
             follower: Arc::new(sync::follow_arrivals(&shared)),
+            lender: Arc::new(lend::start(&shared, &busy)),
             rest: Arc::new(rest::start(&shared, busy.subscribe()).abort_handle()),
             shared,
             busy,
@@ -249,6 +257,8 @@ impl Backend {
 
     /// Ends the workers and leaves the index compact where it was written to. Waits for running commands first.
     pub async fn close(self) {
+        // What it is writing is begun anew at the next start.
+        self.lender.close().await;
         self.idle().await;
         self.rest.abort();
         self.shared.sync.close().await;
@@ -287,6 +297,7 @@ async fn carry_out(
     emitter: &Emitter,
 ) -> Result<Reply, Failure> {
     sync::check_may_write(shared, &command)?;
+    let _asking = shared.lending.asking(&command);
     match command {
         Command::Import {
             paths,
@@ -314,9 +325,20 @@ async fn carry_out(
         } => retrieve::search(shared, emitter, &query, limit, mode, thorough)
             .await
             .map(Reply::Hits),
-        Command::Ask { question, thread } => answer::ask(shared, emitter, question, thread)
+        Command::Ask {
+            question,
+            thread,
+            on: Some(on),
+            no_wait,
+        } => borrow::ask(shared, emitter, question, thread, &on, no_wait).await,
+        Command::Ask {
+            question, thread, ..
+        } => answer::ask(shared, emitter, question, thread)
             .await
             .map(Reply::Answered),
+        Command::Withdraw { thread } => borrow::withdraw_all(shared, thread)
+            .await
+            .map(Reply::Thread),
         Command::Consult { question, history } => {
             answer::consult(shared, emitter, question, history)
                 .await

@@ -92,6 +92,9 @@ pub async fn change(
         // Another embedder has other embeddings; the next search or import finds out which are missing.
         shared.index_is_current.store(false, Ordering::Release);
     }
+    if before.lend_model != after.lend_model {
+        shared.lending.stir();
+    }
     if before.offline != after.offline {
         shared.sync.settings_changed();
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use arrivals::{Follower, start as follow_arrivals};
+pub use devices::lender;
 pub use host::SyncHost;
 pub use pairing::begin;
 use satchel_sync::share::{self, NodeLink};
@@ -171,6 +172,7 @@ async fn found(
 /// Reports every change until nobody listens.
 async fn watch(shared: &Arc<Shared>, emitter: &Emitter) -> Result<Reply, Failure> {
     let _watching = shared.sync.watching();
+    shared.lending.stir();
     let mut reports = shared.sync.reports();
     let mut arrivals = shared.sync.arrivals();
     let mut beside = shared.beside.listen();

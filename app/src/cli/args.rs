@@ -91,6 +91,12 @@ pub(crate) enum CliCommand {
         /// Go on with this chat
         #[arg(long, value_name = "CHAT")]
         chat: Option<String>,
+        /// Let another laptop of this workspace answer: what it is called, its id, or the first digits of it
+        #[arg(long, value_name = "DEVICE")]
+        on: Option<String>,
+        /// Leave the question for that laptop; `satchel chat --show CHAT` shows the answer when it has come
+        #[arg(long, requires = "on")]
+        no_wait: bool,
     },
     /// Ask one question after the other
     Chat {
@@ -108,6 +114,9 @@ pub(crate) enum CliCommand {
         /// Remove a chat for good
         #[arg(long, value_name = "CHAT", conflicts_with_all = ["chat", "list", "show"])]
         remove: Option<String>,
+        /// Take back the questions of a chat that another laptop has not answered yet
+        #[arg(long, value_name = "CHAT", conflicts_with_all = ["chat", "list", "show", "remove"])]
+        withdraw: Option<String>,
         /// Give CHAT another title
         #[arg(long, value_name = "TITLE", requires = "chat")]
         rename: Option<String>,

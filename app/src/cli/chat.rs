@@ -32,6 +32,8 @@ pub(crate) async fn run(
             Command::Ask {
                 question,
                 thread: chat.clone(),
+                on: None,
+                no_wait: false,
             },
             printer,
         )

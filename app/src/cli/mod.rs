@@ -219,6 +219,10 @@ async fn carry_out(
             ..
         } => Command::RemoveThread { thread },
         CliCommand::Chat {
+            withdraw: Some(thread),
+            ..
+        } => Command::Withdraw { thread },
+        CliCommand::Chat {
             chat: Some(thread),
             rename: Some(title),
             ..
@@ -255,9 +259,16 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
             skip_embeddings: no_embeddings,
         },
         CliCommand::Index => Command::Index,
-        CliCommand::Ask { question, chat } => Command::Ask {
+        CliCommand::Ask {
+            question,
+            chat,
+            on,
+            no_wait,
+        } => Command::Ask {
             question: words(question)?,
             thread: chat,
+            on,
+            no_wait,
         },
         CliCommand::Search { query, limit, mode } => Command::Search {
             query: words(query)?,

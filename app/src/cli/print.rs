@@ -299,7 +299,10 @@ impl Printer {
         if report.ended == "length" {
             self.message("The answer was cut at its longest; ask for less at once, or raise `max_output_tokens`.");
         }
-        self.message(&report.coverage.line());
+        match &report.on {
+            Some(on) => self.message(&answered_on(on, report.model.as_deref())),
+            None => self.message(&report.coverage.line()),
+        }
         if self.verbose {
             self.usage(report);
         }
@@ -375,6 +378,13 @@ impl Printer {
         } else {
             text.to_owned()
         }
+    }
+}
+
+fn answered_on(on: &str, model: Option<&str>) -> String {
+    match model {
+        Some(model) => format!("Answered on {on} by {model}."),
+        None => format!("Looked up on {on}."),
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) async fn run(connection: &Connection, printer: &Printer) -> Result<Ex
     let ask = Command::Ask {
         question: question.to_owned(),
         thread: None,
+        on: None,
+        no_wait: false,
     };
     let reply = perform(connection, ask, printer).await?;
     printer.reply(&reply);

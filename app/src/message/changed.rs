@@ -43,9 +43,10 @@ impl Command {
                 (changed.documents, changed.index) = (true, true);
             }
             Self::Index => changed.index = true,
-            Self::Ask { .. } | Self::RenameThread { .. } | Self::RemoveThread { .. } => {
-                changed.chats = true;
-            }
+            Self::Ask { .. }
+            | Self::Withdraw { .. }
+            | Self::RenameThread { .. }
+            | Self::RemoveThread { .. } => changed.chats = true,
             Self::Workspace(WorkspaceCommand::List) => {}
             Self::Workspace(_) => changed.workspaces = true,
             Self::ImportModel { .. }

@@ -175,5 +175,6 @@ pub(crate) fn answer(text: &str, refused: bool) -> AnswerReport {
             output_tokens: 7,
             ..Usage::default()
         }),
+        on: None,
     }
 }

@@ -4,7 +4,8 @@
 
 use super::JobId;
 use crate::message::{
-    AnswerReport, Citation, Failure, StoredCitation, ThreadReport, ThreadSummary, Usage,
+    AnswerReport, AskedReport, Citation, Failure, MessageReport, StoredCitation, ThreadReport,
+    ThreadSummary, Usage,
 };
 
 /// The open chat.
@@ -45,6 +46,8 @@ pub struct Turn {
     pub coverage: Option<String>,
     /// Model and times, where one was used.
     pub model: Option<(String, Option<Usage>)>,
+    /// What the laptop is called that answered, where another one was asked.
+    pub on: Option<String>,
 }
 
 /// How far an answer is.
@@ -64,6 +67,8 @@ pub enum TurnStage {
     Refused,
     /// It failed.
     Failed(Failure),
+    /// Another laptop was asked, and has not answered.
+    Elsewhere(AskedReport),
 }
 
 /// A passage that an answer is based on.
@@ -118,7 +123,47 @@ impl Turn {
             searched_for: None,
             coverage: None,
             model: None,
+            on: None,
         }
+    }
+
+    /// A kept question.
+    fn kept(message: MessageReport) -> Self {
+        let asked = message.asked.filter(|asked| asked.line().is_some());
+        let mut turn = Self::new(&message.text, TurnStage::Done);
+        if let Some(asked) = asked {
+            turn.answer.clone_from(&asked.draft);
+            turn.stage = TurnStage::Elsewhere(asked);
+        }
+        turn
+    }
+
+    /// Its kept answer.
+    fn answer_with(&mut self, message: MessageReport) {
+        self.set_answer(message.text);
+        self.sources = message.citations.iter().map(Source::from).collect();
+        self.unsupported = message.unsupported;
+        self.on = message.on;
+        self.stage = TurnStage::Done;
+    }
+
+    /// Takes over what is kept; what is equal stays as it is shown.
+    fn follow(&mut self, kept: Self) {
+        let was_elsewhere = matches!(self.stage, TurnStage::Elsewhere(_));
+        if was_elsewhere || matches!(kept.stage, TurnStage::Elsewhere(_)) {
+            self.stage = kept.stage;
+        }
+        if self.answer == kept.answer {
+            return;
+        }
+        if kept.answer.starts_with(&self.answer) {
+            self.answer = kept.answer;
+        } else {
+            self.set_answer(kept.answer);
+        }
+        self.sources = kept.sources;
+        self.unsupported = kept.unsupported;
+        self.on = kept.on;
     }
 
     fn set_answer(&mut self, text: String) {
@@ -220,14 +265,17 @@ impl Chat {
         }
         self.loading = None;
         self.title = report.thread.title;
-        for message in report.messages {
-            if message.role == "user" {
-                self.turns.push(Turn::new(&message.text, TurnStage::Done));
-            } else if let Some(turn) = self.turns.last_mut() {
-                turn.sources = message.citations.iter().map(Source::from).collect();
-                turn.set_answer(message.text);
-            }
-        }
+        self.turns = turns(report.messages);
+    }
+
+    /// The question of a job is left for another laptop.
+    pub(super) fn left(&mut self, job: JobId, report: ThreadReport) {
+        let Some(turn) = self.turn_of(job) else {
+            return;
+        };
+        turn.stage = TurnStage::Done;
+        self.thread = Some(report.thread.id.clone());
+        self.refreshed(report);
     }
 
     /// Takes in what another laptop has changed; what is equal stays as it is shown.
@@ -239,25 +287,18 @@ impl Chat {
             return;
         }
         self.title = report.thread.title;
-        let mut count = 0;
-        for message in report.messages {
-            if message.role == "user" {
-                match self.turns.get_mut(count) {
-                    Some(turn) if turn.question == message.text => {}
-                    Some(turn) => *turn = Turn::new(&message.text, TurnStage::Done),
-                    None => self.turns.push(Turn::new(&message.text, TurnStage::Done)),
+        let kept = turns(report.messages);
+        self.turns.truncate(kept.len());
+        for (index, kept) in kept.into_iter().enumerate() {
+            match self.turns.get_mut(index) {
+                Some(turn) if turn.question == kept.question => turn.follow(kept),
+                Some(turn) => {
+                    let edition = turn.edition + 1;
+                    *turn = Turn { edition, ..kept };
                 }
-                count += 1;
-            } else if let Some(turn) = count
-                .checked_sub(1)
-                .and_then(|last| self.turns.get_mut(last))
-                && turn.answer != message.text
-            {
-                turn.sources = message.citations.iter().map(Source::from).collect();
-                turn.set_answer(message.text);
+                None => self.turns.push(kept),
             }
         }
-        self.turns.truncate(count);
     }
 
     /// Takes the title over from the list of chats.
@@ -269,6 +310,19 @@ impl Chat {
             self.title.clone_from(&own.title);
         }
     }
+}
+
+/// Questions and answers as a chat keeps them.
+fn turns(messages: Vec<MessageReport>) -> Vec<Turn> {
+    let mut turns: Vec<Turn> = Vec::new();
+    for message in messages {
+        if message.role == "user" {
+            turns.push(Turn::kept(message));
+        } else if let Some(turn) = turns.last_mut() {
+            turn.answer_with(message);
+        }
+    }
+    turns
 }
 
 #[cfg(test)]
@@ -334,7 +388,10 @@ mod tests {
             role: role.into(),
             text: text.into(),
             citations: Vec::new(),
+            unsupported: Vec::new(),
             author: crate::message::Authors::default().of(None),
+            asked: None,
+            on: None,
         };
         let summary = ThreadSummary {
             id: "1".into(),

@@ -279,9 +279,15 @@ impl SessionState {
         }
         let job = self.begin(Purpose::Ask, "Answering");
         self.chat.begin(job, question);
-        let thread = self.chat.thread.clone();
-        let question = question.to_owned();
-        Some((job, Command::Ask { question, thread }))
+        let on = self.sync.lender().map(|(id, _)| id);
+        let command = Command::Ask {
+            question: question.to_owned(),
+            thread: self.chat.thread.clone(),
+            // The chat shows what becomes of it, and the window may be closed meanwhile.
+            no_wait: on.is_some(),
+            on,
+        };
+        Some((job, command))
     }
 
     /// Searches for what is typed. Returns the search that this one takes the place of, too.
@@ -436,6 +442,10 @@ impl SessionState {
                 return vec![Wish::refresh(Command::Threads)];
             }
             Reply::Thread(report) if purpose == Purpose::Refresh => self.chat.refreshed(report),
+            Reply::Thread(report) if purpose == Purpose::Ask => {
+                self.chat.left(id, report);
+                return vec![Wish::refresh(Command::Threads)];
+            }
             Reply::Thread(report) => self.chat.opened(id, report),
             Reply::Hits(report) => {
                 if self.search.running == Some(id) {

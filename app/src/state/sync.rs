@@ -25,6 +25,8 @@ pub struct Sync {
     pub not_let_in: Option<String>,
     /// What was changed on two laptops at once, once known.
     pub conflicts: Option<ConflictReport>,
+    /// Id of the laptop that is to answer; `None` for this one.
+    pub answers_on: Option<String>,
 }
 
 /// How far this laptop is with becoming a member.
@@ -73,6 +75,32 @@ impl Sync {
         self.report
             .as_ref()
             .is_some_and(|report| report.state != SyncState::NotShared)
+    }
+
+    /// Ids and names of the other laptops that could answer a question.
+    #[must_use]
+    pub fn lenders(&self) -> Vec<(String, String)> {
+        let status = self
+            .report
+            .as_ref()
+            .and_then(|report| report.status.as_ref());
+        let Some(status) = status.filter(|status| status.role.is_some_and(Role::may_write)) else {
+            return Vec::new();
+        };
+        let can_answer = |device: &&DeviceStatus| {
+            !device.is_this && device.removed_ms.is_none() && device.role.may_write()
+        };
+        let others = status.devices.iter().filter(can_answer);
+        others
+            .map(|device| (device.id.to_string(), device.label.clone()))
+            .collect()
+    }
+
+    /// Id and name of the laptop that is to answer, as long as it can; `None` for this one.
+    #[must_use]
+    pub fn lender(&self) -> Option<(String, String)> {
+        let chosen = self.answers_on.as_ref()?;
+        self.lenders().into_iter().find(|(id, _)| id == chosen)
     }
 
     pub(super) fn begin_joining(&mut self, job: JobId) {

@@ -4,6 +4,7 @@
 
 use eframe::egui::{self, Key, Modifiers, RichText};
 
+use super::asked_ui::{Wanted, asked_ui, choice_ui};
 use super::markdown;
 use super::text_view::{Form, TextView};
 use super::{Field, Pick, Screen, Window, shell, theme};
@@ -54,6 +55,7 @@ impl ChatView {
 enum Click {
     Open(String),
     Ask(String),
+    Withdraw,
 }
 
 /// Draws the chat.
@@ -89,6 +91,7 @@ pub(super) fn chat_ui(window: &mut Window, ui: &mut egui::Ui) {
     match clicked {
         Some(Click::Open(reference)) => window.read(&reference),
         Some(Click::Ask(question)) => window.ask(&question),
+        Some(Click::Withdraw) => window.withdraw(),
         None => {}
     }
 }
@@ -119,6 +122,7 @@ fn question_ui(window: &mut Window, ui: &mut egui::Ui) {
         && ui.input_mut(|input| {
             !input.modifiers.shift && input.consume_key(Modifiers::NONE, Key::Enter)
         });
+    choice_ui(window, ui);
     let rows = window.view.question.lines().count().clamp(1, 8);
     ui.horizontal(|ui| {
         let room = (ui.available_width() - 84.0).max(120.0);
@@ -328,6 +332,12 @@ fn stage_ui(
                 return Some(Click::Ask(turn.question.clone()));
             }
         }
+        TurnStage::Elsewhere(asked) => {
+            return asked_ui(asked, ui).map(|wanted| match wanted {
+                Wanted::Withdraw => Click::Withdraw,
+                Wanted::Again => Click::Ask(turn.question.clone()),
+            });
+        }
         TurnStage::Done | TurnStage::Refused => {}
     }
     None
@@ -428,7 +438,11 @@ fn footer_ui(turn: &Turn, ui: &mut egui::Ui) {
         });
     }
     parts.extend(turn.coverage.clone());
-    let over = !matches!(turn.stage, TurnStage::Reading(_) | TurnStage::Writing(_));
+    parts.extend(turn.on.iter().map(|on| format!("Answered on {on}")));
+    let over = !matches!(
+        turn.stage,
+        TurnStage::Reading(_) | TurnStage::Writing(_) | TurnStage::Elsewhere(_)
+    );
     if !over || turn.answer.is_empty() {
         return;
     }

@@ -12,6 +12,7 @@ use eframe::egui;
 use satchel_sync::keys::Passphrase;
 use tokio::runtime::Runtime;
 
+mod asked_ui;
 mod catalog_ui;
 mod chat_ui;
 mod conflicts_ui;

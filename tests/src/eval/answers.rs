@@ -159,6 +159,8 @@ async fn ask(sample: &Indexed, question: &str) -> Answer {
     let command = Command::Ask {
         question: question.to_owned(),
         thread: None,
+        on: None,
+        no_wait: false,
     };
     let reply = in_process::run(&sample.backend, command, |event| match event {
         Event::Passages(passages) => answer.shown = cited(sample, &passages),

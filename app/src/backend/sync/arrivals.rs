@@ -16,13 +16,32 @@ use crate::backend::{Shared, indexing, shared_embeddings};
 /// Arrivals within this time are taken in together.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// The task that follows what arrives.
+/// A task that follows what arrives.
 pub struct Follower {
     stopper: Stopper,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Follower {
+    /// Begins one, which ends when its emitter says so. Must be called within the runtime.
+    pub fn begin<F>(follow: impl FnOnce(Emitter) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (emitter, stream) = jobs::channel();
+        let stopper = stream.stopper();
+        let following = follow(emitter);
+        let task = tokio::spawn(async move {
+            // Held so that nobody seems to have gone; its progress is nobody's.
+            let _stream = stream;
+            following.await;
+        });
+        Self {
+            stopper,
+            task: Mutex::new(Some(task)),
+        }
+    }
+
     /// Lets what it is doing come to an end.
     pub async fn close(&self) {
         self.stopper.stop();
@@ -34,7 +53,7 @@ impl Follower {
         if let Some(task) = task
             && let Err(error) = task.await
         {
-            tracing::warn!(%error, "indexing what arrived crashed");
+            tracing::warn!(%error, "what follows what arrives crashed");
         }
     }
 }
@@ -42,18 +61,8 @@ impl Follower {
 /// Follows until the backend ends. Must be called within the runtime.
 #[must_use]
 pub fn start(shared: &Arc<Shared>) -> Follower {
-    let (emitter, stream) = jobs::channel();
-    let stopper = stream.stopper();
-    let following = follow(Arc::downgrade(shared), shared.sync.arrivals(), emitter);
-    let task = tokio::spawn(async move {
-        // Held so that nobody seems to have gone; its progress is nobody's.
-        let _stream = stream;
-        following.await;
-    });
-    Follower {
-        stopper,
-        task: Mutex::new(Some(task)),
-    }
+    let (here, arrivals) = (Arc::downgrade(shared), shared.sync.arrivals());
+    Follower::begin(|emitter| follow(here, arrivals, emitter))
 }
 
 async fn follow(

@@ -9,6 +9,8 @@ use satchel_sync::engine::{Change, DeviceStatus};
 use crate::backend::Shared;
 use crate::message::{Failure, FailureKind, Reply, Role};
 
+use super::report;
+
 /// The laptops, this one first.
 ///
 /// # Errors
@@ -59,8 +61,40 @@ async fn known(shared: &Arc<Shared>) -> Result<Vec<DeviceStatus>, Failure> {
     let report = shared.sync.fresh().await;
     match report.status {
         Some(status) => Ok(status.devices),
-        None => Err(super::report::why_not_running(&report)),
+        None => Err(report::why_not_running(&report)),
     }
+}
+
+/// The laptop that is to answer a question instead of this one.
+///
+/// # Errors
+/// When it is none of the others, or one of the two may only read: a question is written into a chat, as its answer is.
+pub async fn lender(shared: &Arc<Shared>, wanted: &str) -> Result<DeviceStatus, Failure> {
+    let report = shared.sync.fresh().await;
+    let Some(status) = &report.status else {
+        return Err(report::why_not_running(&report));
+    };
+    if report::was_removed(status) {
+        return Err(report::removed());
+    }
+    let found = find(&status.devices, wanted)?;
+    let cannot = |words: String| Err(Failure::new(FailureKind::Usage, words));
+    if found.is_this {
+        return cannot(format!("{} is this laptop: leave --on out", found.label));
+    }
+    if found.role == Role::Reader {
+        return cannot(format!(
+            "{} is a reader of this workspace: it could not write an answer into it",
+            found.label
+        ));
+    }
+    if status.role == Some(Role::Reader) {
+        return cannot(
+            "this laptop is a reader of this workspace: no other one would ever see its question"
+                .to_owned(),
+        );
+    }
+    Ok(found)
 }
 
 /// The member that a user names: by its label, its id, or the first digits of that.
@@ -81,11 +115,20 @@ fn find(all: &[DeviceStatus], wanted: &str) -> Result<DeviceStatus, Failure> {
     };
     match fitting.as_slice() {
         [one] => Ok((*one).clone()),
-        [] => Err(Failure::new(
-            FailureKind::NotFound,
-            format!("no laptop of this workspace is called {wanted}"),
-        )
-        .with_hint("`satchel devices list` lists names and ids.")),
+        [] => {
+            let was_one = all.iter().any(|device| {
+                let id = device.id.to_string();
+                device.label.to_lowercase() == lower
+                    || (wanted.len() >= 4 && id.starts_with(&lower))
+            });
+            let words = if was_one {
+                format!("{wanted} was removed from this workspace")
+            } else {
+                format!("no laptop of this workspace is called {wanted}")
+            };
+            Err(Failure::new(FailureKind::NotFound, words)
+                .with_hint("`satchel devices list` lists names and ids."))
+        }
         several => {
             let ids: Vec<String> = several
                 .iter()
@@ -132,7 +175,9 @@ mod tests {
         assert_eq!(find(&all, "desk").unwrap().id, all[0].id);
         assert_eq!(find(&all, "0307").unwrap().id, all[2].id);
         assert_eq!(find(&all, "travel").unwrap_err().kind, FailureKind::Usage);
-        assert_eq!(find(&all, "Old").unwrap_err().kind, FailureKind::NotFound);
+        let old = find(&all, "Old").unwrap_err();
+        assert_eq!(old.kind, FailureKind::NotFound);
+        assert!(old.message.contains("was removed"), "{old}");
         assert_eq!(find(&all, "").unwrap_err().kind, FailureKind::NotFound);
     }
 }

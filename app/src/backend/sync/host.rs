@@ -273,6 +273,18 @@ impl SyncHost {
         }
     }
 
+    /// Has what was written sent without gathering more, where a connection is there: somebody watches it being written.
+    pub fn send_soon(&self) {
+        let job: Work = Box::new(|engine| {
+            engine.flush_soon();
+            vec![Event::Tick]
+        });
+        if let Some(queue) = &*self.inner.work.borrow() {
+            // Where the engine has much to do, what was written goes with the next round.
+            queue.try_send(job).ok();
+        }
+    }
+
     /// Waits for the user's answer to a pairing.
     #[must_use]
     pub fn ask_user(&self, request: &str) -> oneshot::Receiver<bool> {

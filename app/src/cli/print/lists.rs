@@ -5,9 +5,9 @@
 use super::{Printer, clean, indent, write_json};
 use crate::config::DataDirs;
 use crate::message::{
-    CatalogReport, CatalogSummary, DocumentSummary, FileOutcome, Finding, Fit, HubReport, Level,
-    ModelDetails, ModelSummary, SettingsReport, StatusReport, ThreadReport, ThreadSummary,
-    WorkspaceSummary,
+    AskedReport, CatalogReport, CatalogSummary, DocumentSummary, FileOutcome, Finding, Fit,
+    HubReport, Level, ModelDetails, ModelSummary, SettingsReport, StatusReport, ThreadReport,
+    ThreadSummary, WorkspaceSummary,
 };
 use crate::units::{size, time};
 
@@ -55,10 +55,10 @@ impl Printer {
             } else {
                 "Satchel"
             };
-            let on = if report.branches.len() > 1 {
-                format!(" ({})", clean(message.author.name()))
-            } else {
-                String::new()
+            let on = match &message.on {
+                Some(on) => format!(" on {}", clean(on)),
+                None if report.branches.len() > 1 => format!(" ({})", clean(message.author.name())),
+                None => String::new(),
             };
             self.line(&format!(
                 "{} {}",
@@ -79,9 +79,32 @@ impl Printer {
                     self.dim(reference)
                 ));
             }
+            if let Some(asked) = &message.asked {
+                self.asked(asked);
+            }
             self.line("");
         }
         self.branches(report);
+        let mut asked = report
+            .messages
+            .iter()
+            .filter_map(|message| message.asked.as_ref());
+        if asked.any(AskedReport::is_open) {
+            let chat = &report.thread.id[..12];
+            self.message(&format!(
+                "`satchel chat --show {chat}` shows the answer when it has come; `satchel chat --withdraw {chat}` takes the question back."
+            ));
+        }
+    }
+
+    /// How far another laptop is with a question, and what it has written.
+    fn asked(&self, asked: &AskedReport) {
+        if let Some(line) = asked.line() {
+            self.line(&indent(&self.dim(&clean(&line))));
+        }
+        if !asked.draft.is_empty() {
+            self.line(&indent(&clean(&asked.draft)));
+        }
     }
 
     /// The other branches of a chat, and how to see them.
