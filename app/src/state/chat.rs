@@ -328,7 +328,7 @@ fn turns(messages: Vec<MessageReport>) -> Vec<Turn> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Event, FailureKind};
+    use crate::message::{AskedStage, Event, FailureKind, Reply};
     use crate::state::{JobId, SessionState};
 
     #[test]
@@ -382,9 +382,8 @@ mod tests {
         assert!(state.ask("What colour?").is_some());
     }
 
-    #[test]
-    fn a_kept_chat_becomes_turns() {
-        let message = |role: &str, text: &str| crate::message::MessageReport {
+    fn kept_message(role: &str, text: &str) -> MessageReport {
+        MessageReport {
             role: role.into(),
             text: text.into(),
             citations: Vec::new(),
@@ -392,7 +391,12 @@ mod tests {
             author: crate::message::Authors::default().of(None),
             asked: None,
             on: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_kept_chat_becomes_turns() {
+        let message = kept_message;
         let summary = ThreadSummary {
             id: "1".into(),
             title: "Colours".into(),
@@ -414,5 +418,70 @@ mod tests {
         );
         assert_eq!(chat.turns.len(), 2);
         assert_eq!(chat.turns[0].answer, "b");
+    }
+
+    fn kept_chat(messages: Vec<MessageReport>) -> ThreadReport {
+        ThreadReport {
+            thread: ThreadSummary {
+                id: "1".into(),
+                title: "Colours".into(),
+                updated_at_ms: 0,
+            },
+            messages,
+            branch: 1,
+            branches: Vec::new(),
+        }
+    }
+
+    fn asked_elsewhere(state: AskedStage, draft: &str) -> MessageReport {
+        MessageReport {
+            asked: Some(AskedReport {
+                on: "desk".into(),
+                state,
+                draft: draft.into(),
+                reason: None,
+            }),
+            ..kept_message("user", "What colour?")
+        }
+    }
+
+    #[test]
+    fn a_question_for_another_laptop_is_followed_in_the_chat() {
+        let mut state = SessionState::default();
+        let (job, _) = state.ask("What colour?").unwrap();
+        let waiting = kept_chat(vec![asked_elsewhere(AskedStage::Waiting, "")]);
+        let reply = Reply::Thread(waiting);
+        state.apply(job, Event::Reply(Box::new(reply)));
+        let chat = &mut state.chat;
+        assert_eq!(chat.thread.as_deref(), Some("1"));
+        assert!(chat.takes_questions(), "the window goes on meanwhile");
+        assert!(matches!(&chat.turns[0].stage, TurnStage::Elsewhere(_)));
+
+        for draft in ["It is", "It is blue"] {
+            let draft = asked_elsewhere(AskedStage::Answering, draft);
+            chat.refreshed(kept_chat(vec![draft]));
+        }
+        assert_eq!(
+            (chat.turns[0].answer.as_str(), chat.turns[0].edition),
+            ("It is blue", 0)
+        );
+        chat.refreshed(kept_chat(vec![asked_elsewhere(
+            AskedStage::Answering,
+            "The",
+        )]));
+        assert_eq!(chat.turns[0].edition, 1, "it was begun anew");
+
+        let answer = MessageReport {
+            on: Some("desk".into()),
+            ..kept_message("assistant", "The sky is blue.")
+        };
+        let question = asked_elsewhere(AskedStage::Answered, "");
+        chat.refreshed(kept_chat(vec![question, answer]));
+        let turn = &chat.turns[0];
+        assert_eq!(turn.answer, "The sky is blue.");
+        assert_eq!(
+            (&turn.stage, turn.on.as_deref()),
+            (&TurnStage::Done, Some("desk"))
+        );
     }
 }

@@ -77,6 +77,17 @@ impl Sync {
             .is_some_and(|report| report.state != SyncState::NotShared)
     }
 
+    /// Whether another laptop is a member.
+    #[must_use]
+    pub fn has_others(&self) -> bool {
+        let status = self
+            .report
+            .iter()
+            .filter_map(|report| report.status.as_ref());
+        let mut devices = status.flat_map(|status| &status.devices);
+        devices.any(|device| !device.is_this && device.removed_ms.is_none())
+    }
+
     /// Ids and names of the other laptops that could answer a question.
     #[must_use]
     pub fn lenders(&self) -> Vec<(String, String)> {

@@ -1,6 +1,6 @@
-//! Questions that another laptop answers: the choice of one, and how far it is.
+//! Questions that another laptop answers: the choice of one, how far it is, and whether this one answers for others.
 //!
-//! Start at [`choice_ui`] and [`asked_ui`].
+//! Start at [`choice_ui`], [`asked_ui`] and [`lend_ui`].
 
 use eframe::egui;
 
@@ -42,7 +42,7 @@ pub(super) fn choice_ui(window: &mut Window, ui: &mut egui::Ui) {
             .on_hover_text(
                 "Another laptop answers where its user allows that in its settings. While it is away, the question waits.",
             )
-            .accessible_name("Answer on");
+            .accessible_name("Laptop that answers");
     });
 }
 
@@ -69,6 +69,15 @@ pub(super) fn asked_ui(asked: &AskedReport, ui: &mut egui::Ui) -> Option<Wanted>
         }
     })
     .inner
+}
+
+/// Whether this laptop answers for the others. Gives what it is to be, where that was changed.
+pub(super) fn lend_ui(lends: bool, ui: &mut egui::Ui) -> Option<bool> {
+    let mut wanted = lends;
+    let toggle = ui
+        .checkbox(&mut wanted, "Answer questions of the other laptops here")
+        .on_hover_text("With the chat model of this laptop, while this window is open and you ask nothing yourself.");
+    toggle.changed().then_some(wanted)
 }
 
 impl Window {

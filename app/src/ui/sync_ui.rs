@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use eframe::egui::{self, RichText};
 
+use super::asked_ui::lend_ui;
 use super::chat_ui::column;
 use super::conflicts_ui::conflicts_ui;
 use super::pairing_ui::{joining_ui, letting_in_ui, role_ui, role_word};
@@ -76,6 +77,7 @@ pub(super) enum Wanted {
     SetRole(DeviceStatus, Role),
     Exchange,
     ForgetWarnings,
+    Lend(bool),
     Settings,
     /// Look at the versions of a document.
     Versions(String),
@@ -122,6 +124,7 @@ fn carry_out(window: &mut Window, wanted: Wanted) {
                 window.stop(joining.job);
             }
         }
+        Wanted::Lend(lends) => window.change_setting("lend_model", lends.to_string()),
         Wanted::LetIn => {
             let code = std::mem::take(&mut draft.code);
             let (job, command) = window.state.let_in(&code, draft.role);
@@ -196,6 +199,12 @@ fn page_ui(window: &mut Window, ui: &mut egui::Ui) -> Option<Wanted> {
             for device in &status.devices {
                 let one = device_ui(device, role == Some(Role::Owner), !busy, ui);
                 wanted = wanted.or(one);
+            }
+            if let Some(settings) = &window.state.settings
+                && sync.has_others()
+            {
+                let one = lend_ui(settings.settings.lend_model, ui);
+                wanted = wanted.or(one.map(Wanted::Lend));
             }
             if role == Some(Role::Owner) {
                 ui.add_space(theme::GAP / 2.0);
