@@ -37,7 +37,8 @@ impl Desk {
         let backend = open(&self.folder.path().join("data")).await;
         let style = ("prompt_style", "\"many_passages\"");
         let greedy = ("temperature", "0.0");
-        let changes = [style, greedy].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let short = ("max_output_tokens", "24");
+        let changes = [style, greedy, short].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let changes = changes.to_vec();
         run(&backend, Command::ChangeSettings { changes }, |_| {}).await;
         backend
