@@ -26,8 +26,11 @@ impl ModelStore {
         let summary = match gguf::check(fetched.path()) {
             Ok(summary) => summary,
             Err(error) => {
-                fetched.clear().map_err(ImportError::Write)?;
-                return Err(error.into());
+                let error = error.into();
+                if is_about_the_files(&error) {
+                    clear(fetched);
+                }
+                return Err(error);
             }
         };
         let staging = StagingDir::create(&self.dir).map_err(ImportError::Write)?;
