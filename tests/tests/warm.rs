@@ -38,7 +38,8 @@ impl Desk {
         let style = ("prompt_style", "\"many_passages\"");
         let greedy = ("temperature", "0.0");
         let short = ("max_output_tokens", "24");
-        let changes = [style, greedy, short].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let changes =
+            [style, greedy, short].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let changes = changes.to_vec();
         run(&backend, Command::ChangeSettings { changes }, |_| {}).await;
         backend
