@@ -159,7 +159,7 @@ pub enum Command {
     },
     /// List the installed models.
     Models,
-    /// Import a GGUF file or a folder with an embedder in safetensors.
+    /// Import a GGUF file, a split one by any part or its folder, or a folder with an embedder in safetensors.
     ImportModel {
         /// Absolute path.
         path: PathBuf,

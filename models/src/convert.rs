@@ -12,7 +12,7 @@
 //! Never holds more than one piece of a tensor in memory, never changes the folder, never guesses a setting.
 //! Start at [`Conversion::open`].
 
-mod config;
+pub(crate) mod config;
 mod error;
 mod modules;
 mod numbers;

@@ -3,7 +3,8 @@
 //! A file comes in parts over several connections; each part is on the disk, and noted there, before it counts. So
 //! neither a lost network nor a killed program begins anew: the same call goes on. Dropping the future pauses.
 //! What the host has must be what the caller expects (length, SHA-256); a file that changes meanwhile is begun anew.
-//! Start at [`fetch`]; [`ModelStore::adopt`](crate::ModelStore::adopt) makes an installed model of what came.
+//! Start at [`fetch`]; [`ModelStore::adopt`](crate::ModelStore::adopt) makes an installed model of what came. Of a split
+//! model, [`parts_of`], [`fetch_all`] and [`ModelStore::adopt_all`](crate::ModelStore::adopt_all) do the same.
 //!
 //! Needs a tokio runtime; the rest of this crate blocks.
 
@@ -14,6 +15,7 @@ mod http;
 mod limit;
 mod part;
 mod ranges;
+mod split;
 mod transfer;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +28,8 @@ pub use error::FetchError;
 use http::{Found, Http, Miss, host_of};
 use limit::Limit;
 use part::{Part, State, Whole};
+pub(crate) use split::file_name_of;
+pub use split::{fetch_all, parts_of};
 use transfer::{Stop, Transfer, off_thread};
 
 use crate::durable;

@@ -1,8 +1,9 @@
-//! GGUF, the file format of llama.cpp: a strict check before a file may be loaded, and a writer.
+//! GGUF, the file format of llama.cpp: a strict check before a file may be loaded, a writer, and the joining of models
+//! that were split into several files (`gguf/split.rs`).
 //!
 //! llama.cpp ends the process on many malformed files, so every file passes [`check()`] first. The check reads
 //! the header only: a 12 GB model is judged in milliseconds and in a few MiB of memory.
-//! Never loads a model, never reads tensor data, never changes a file.
+//! Never loads a model, never changes a file, and reads tensor data only to copy that of a split model.
 //! Start at [`check()`]; the rules are in `gguf/check.rs`, their tables in `gguf/rules.rs`, the bounds in `gguf/read.rs`.
 //!
 //! # Layout of a GGUF file (version 3, all numbers little-endian)
@@ -25,6 +26,7 @@ mod error;
 mod read;
 mod rules;
 mod shape;
+mod split;
 mod summary;
 mod tensor_type;
 mod write;
@@ -34,11 +36,13 @@ pub use check::{check, check_reader};
 pub use error::GgufError;
 pub use rules::SUPPORTED_ARCHITECTURES;
 pub use shape::{LayerShape, ModelShape};
+pub use split::SplitError;
 pub use summary::{GgufSummary, ModelKind, Pooling};
 pub use tensor_type::TensorType;
 pub use write::{GgufWriter, MetadataValue, TensorPlan, WriteError};
 
 pub(crate) use error::printable;
+pub(crate) use split::{PartName, SplitModel};
 pub(crate) use write::file_bytes;
 
 /// First four bytes of every GGUF file.

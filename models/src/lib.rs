@@ -1,12 +1,13 @@
 //! Model files: which models are known, whether a file may be loaded, and where the installed ones are.
 //!
-//! - [`gguf`]: the check that every model file passes before llama.cpp sees it, and a writer for GGUF.
+//! - [`gguf`]: the check that every model file passes before llama.cpp sees it, a writer for GGUF, and the joining of
+//!   models that were split into several files.
 //! - [`convert`]: BERT-type embedders from safetensors to GGUF.
 //! - [`store`]: the installed models, imported durably and proven unchanged before each use.
 //! - [`catalog`]: real models for real laptops, with size, memory and licence.
 //! - [`fit`]: what memory a model needs, how fast it will write, and whether it suits a machine.
 //! - [`instruction`]: what an embedder wants before questions and passages.
-//! - [`fetch`](fetch()): brings a model file from the network, and goes on where it stopped.
+//! - [`fetch`](mod@fetch): brings a model file, or all parts of one, from the network, and goes on where it stopped.
 //!
 //! Never loads a model, never changes a file that the user brought. Only [`fetch`](mod@fetch) uses the network, when it
 //! is called; everything else blocks on the disk, and nothing here starts a thread.

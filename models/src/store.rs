@@ -11,10 +11,13 @@
 //!
 //! A model becomes visible by one rename of its finished folder, so an import that is interrupted at any point
 //! leaves nothing behind. Never loads a model and never uses the network.
-//! Start at [`ModelStore::open`]; importing is in `import.rs`, checking before use in `verify.rs`.
+//! Start at [`ModelStore::open`]; importing is in `import.rs` and `adopt.rs`, checking before use in `verify.rs`.
 
+mod adopt;
 mod errors;
+mod folder;
 mod import;
+mod incoming;
 mod record;
 mod staging;
 mod verify;

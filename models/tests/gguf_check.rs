@@ -163,14 +163,24 @@ fn files_that_are_no_whole_language_model_are_refused() {
         .contains("image part")
     );
     assert!(refusal(&Toy::chat().set("general.type", text("adapter")).bytes()).contains("LoRA"));
-    assert!(
-        refusal(
-            &Toy::chat()
-                .set("split.count", MetadataValue::Uint32(3))
-                .bytes()
-        )
-        .contains("one part of several")
-    );
+}
+
+#[test]
+fn a_part_of_a_split_model_says_which_it_is() {
+    let part = |number| {
+        Toy::chat()
+            .set("split.count", MetadataValue::Uint32(3))
+            .set("split.no", MetadataValue::Uint32(number))
+    };
+    assert!(refusal(&part(0).bytes()).contains("part 1 of 3 of a split model"));
+    // Only the first part says what the model is.
+    let later = part(1).without("general.architecture").bytes();
+    assert!(refusal(&later).contains("part 2 of 3 of a split model"));
+    assert!(refusal(&part(3).bytes()).contains("split.no"));
+    let many = part(0).set("split.count", MetadataValue::Uint32(60_000));
+    assert!(refusal(&many.bytes()).contains("number of parts"));
+    let whole = part(0).set("split.count", MetadataValue::Uint32(1));
+    assert!(check_bytes(&whole.bytes()).is_ok());
 }
 
 #[test]

@@ -7,47 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use common::world::World;
 use common::{Toy, ToyBert};
 use satchel_models::EmbedderQuantisation;
 use satchel_models::gguf::{MetadataValue, ModelKind};
-use satchel_models::store::{
-    ImportError, InstalledModel, ModelStore, Stage, StoreError, VerifyError,
-};
-
-/// A store and a folder of downloads.
-struct World {
-    folder: tempfile::TempDir,
-    store: ModelStore,
-}
-
-impl World {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = ModelStore::open(&folder.path().join("data/models")).unwrap();
-        Self { folder, store }
-    }
-
-    fn download(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.folder.path().join(name);
-        fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    fn import_toy(&self) -> InstalledModel {
-        let path = self.download("toy.gguf", &Toy::chat().bytes());
-        self.store.import_file(&path, &mut |_| {}).unwrap()
-    }
-
-    /// Names in the store's folder, hidden ones without the lock.
-    fn entries(&self) -> Vec<String> {
-        let names = fs::read_dir(self.store.dir())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.filter(|name| name != ".lock").collect();
-        names.sort();
-        names
-    }
-}
+use satchel_models::store::{ImportError, ModelStore, Stage, StoreError, VerifyError};
 
 #[test]
 fn an_imported_model_is_listed_verified_and_removed() {

@@ -5,9 +5,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use satchel_app::backend::Backend;
-use satchel_app::message::{AnswerReport, Command, Reply};
+use satchel_app::message::{AnswerReport, Command, Event, Reply};
 use satchel_tests::in_process::{import_of, open, run};
 
 const QUESTION: &str = "When was the lighthouse of Osterby built?";
@@ -37,7 +38,9 @@ impl Desk {
         let backend = open(&self.folder.path().join("data")).await;
         let style = ("prompt_style", "\"many_passages\"");
         let greedy = ("temperature", "0.0");
-        let changes = [style, greedy].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let short = ("max_output_tokens", "24");
+        let changes =
+            [style, greedy, short].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let changes = changes.to_vec();
         run(&backend, Command::ChangeSettings { changes }, |_| {}).await;
         backend
@@ -79,14 +82,29 @@ fn lighthouse(year: &str) -> String {
 }
 
 async fn ask(backend: &Backend, chat: Option<&str>, question: &str) -> AnswerReport {
+    ask_and_see(backend, chat, question).await.0
+}
+
+/// The answer, and the passages that were found for the question.
+async fn ask_and_see(
+    backend: &Backend,
+    chat: Option<&str>,
+    question: &str,
+) -> (AnswerReport, String) {
     let command = Command::Ask {
         question: question.to_owned(),
         thread: chat.map(str::to_owned),
         on: None,
         no_wait: false,
     };
-    match run(backend, command, |_| {}).await {
-        Reply::Answered(report) => report,
+    let mut seen = String::new();
+    let see = |event| {
+        if let Event::Passages(passages) = event {
+            seen.extend(passages.iter().map(|shown| shown.passage.as_str()));
+        }
+    };
+    match run(backend, command, see).await {
+        Reply::Answered(report) => (report, seen),
         other => panic!("no answer: {other:?}"),
     }
 }
@@ -103,7 +121,10 @@ fn holds(path: &Path, words: &str) -> bool {
         .any(|window| window == words.as_bytes())
 }
 
+/// One after the other: each has models of its own, and several on few cores take many times as long.
 fn test(test: impl Future<Output = ()>) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     satchel_app::backend::runtime::build()
         .unwrap()
         .block_on(test);
@@ -159,18 +180,10 @@ fn a_changed_document_is_read_as_it_is_now() {
         desk.write("lighthouse.md", &lighthouse("1904"));
         let backend = desk.open().await;
         run(&backend, import_of(&desk.papers(), false), |_| {}).await;
-        let again = ask(&backend, Some(&chat), QUESTION).await;
+        let (again, seen) = ask_and_see(&backend, Some(&chat), QUESTION).await;
         let known = first.usage.unwrap().prompt_tokens;
         assert!(read_again(&again) > known / 2, "{:?}", again.usage);
-        let quoted = again
-            .citations
-            .iter()
-            .map(|citation| citation.passage.as_str());
-        let quoted: String = quoted.collect();
-        assert!(
-            quoted.contains("1904") && !quoted.contains("1887"),
-            "{quoted}"
-        );
+        assert!(seen.contains("1904") && !seen.contains("1887"), "{seen}");
         backend.close().await;
     });
 }

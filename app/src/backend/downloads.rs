@@ -2,6 +2,7 @@
 //!
 //! Nothing is fetched unless somebody asked for exactly that file. Start at [`catalog`] and [`download`].
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -93,21 +94,30 @@ pub async fn download(
     check_licence(&wanted, accepts_licence)?;
     let store = host.store().clone();
     let teller = Teller::new(emitter, host.contacts().clone());
-    let judging = judge(host, &wanted, &options, &teller);
+    let files = fetch::parts_of(&wanted.source);
+    let judging = judge(host, &wanted, &files, &options, &teller);
     tokio::select! {
         judged = judging => judged?,
         () = emitter.cancelled() => return Err(paused()),
     }
-    let fetching = fetch::fetch(store.dir(), &wanted.source, &options, &teller);
+    let fetching = fetch::fetch_all(store.dir(), &files, &options, &teller);
     let fetched = tokio::select! {
         fetched = fetching => fetched.map_err(of_fetch)?,
         () = emitter.cancelled() => {
             return Err(paused());
         }
     };
-    let hosts = fetched.hosts.join(", ");
+    let hosts: BTreeSet<String> = fetched.iter().flat_map(|file| file.hosts.clone()).collect();
+    let hosts = Vec::from_iter(hosts).join(", ");
+    let joining = emitter.clone();
     let model = off_thread(move || {
-        store.adopt(fetched).map_err(|error| {
+        let mut meter: Option<Meter> = None;
+        let mut progress = |progress: satchel_models::store::Progress| {
+            meter
+                .get_or_insert_with(|| Meter::new(&joining, Stage::Model, progress.total_bytes))
+                .at(progress.done_bytes, progress.total_bytes);
+        };
+        store.adopt_all(fetched, &mut progress).map_err(|error| {
             Failure::general(format!(
                 "what was downloaded cannot be used: {}",
                 failure::words(&error)
@@ -154,6 +164,7 @@ fn paused() -> Failure {
 async fn judge(
     host: &Arc<ModelHost>,
     wanted: &Wanted,
+    files: &[Source],
     options: &Options,
     teller: &Teller<'_>,
 ) -> Result<(), Failure> {
@@ -163,7 +174,7 @@ async fn judge(
         // Its hash is known, and so is what it is.
         (entry.kind, fitting::of_entry(entry, &machine, context))
     } else {
-        let Some(summary) = header(host, wanted, options, teller).await? else {
+        let Some(summary) = header(host, wanted, files, options, teller).await? else {
             return Ok(());
         };
         let kind = summary.kind;
@@ -188,10 +199,12 @@ async fn judge(
     Ok(())
 }
 
-/// What the header of a file says that nothing has come of yet; `None` where it cannot be had beforehand.
+/// What the header of a file says that nothing has come of yet; `None` where it cannot be had beforehand, as the whole of
+/// a split model cannot: the header of its first part only tells whether it could be used.
 async fn header(
     host: &Arc<ModelHost>,
     wanted: &Wanted,
+    files: &[Source],
     options: &Options,
     teller: &Teller<'_>,
 ) -> Result<Option<GgufSummary>, Failure> {
@@ -204,7 +217,7 @@ async fn header(
     };
     let judged = fetch::begin(
         store.dir(),
-        &wanted.source,
+        files.first().unwrap_or(&wanted.source),
         options,
         teller,
         HEADER_BYTES,
@@ -212,6 +225,9 @@ async fn header(
     )
     .await
     .map_err(of_fetch)?;
+    if files.len() > 1 && matches!(judged, Some(Err(GgufError::SplitPart { .. }))) {
+        return Ok(None);
+    }
     judged.transpose().map_err(|error| {
         Failure::general(format!(
             "{} was not downloaded, since it could not be used: {}",
@@ -228,8 +244,15 @@ async fn header(
 pub async fn discard(host: &Arc<ModelHost>, model: &str) -> Result<String, Failure> {
     let wanted = wanted(model, &host.settings())?;
     let store = host.store().clone();
-    let (url, name) = (wanted.source.url, wanted.name);
-    off_thread(move || match fetch::discard(store.dir(), &url) {
+    let (files, name) = (fetch::parts_of(&wanted.source), wanted.name);
+    let discard_all = move || -> std::io::Result<bool> {
+        let mut was_there = false;
+        for file in files {
+            was_there |= fetch::discard(store.dir(), &file.url)?;
+        }
+        Ok(was_there)
+    };
+    off_thread(move || match discard_all() {
         Ok(true) => Ok(format!("Threw away what had come of {name}.")),
         Ok(false) => Err(Failure::new(
             FailureKind::NotFound,

@@ -330,7 +330,7 @@ pub(crate) enum ModelsAction {
         /// Which one, as for download
         model: String,
     },
-    /// Import a GGUF file, or convert a folder with an embedder in safetensors
+    /// Import a GGUF file (of a split model any part, or their folder), or convert an embedder in safetensors
     Import {
         /// File or folder
         path: PathBuf,

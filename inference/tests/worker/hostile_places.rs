@@ -78,8 +78,10 @@ pub(crate) fn planted_libraries_are_not_loaded() {
 fn message(json: &[u8]) -> Stdio {
     use std::io::{Seek, Write};
     let mut file = tempfile::tempfile().unwrap();
-    file.write_all(&u32::try_from(json.len()).unwrap().to_le_bytes())
-        .unwrap();
+    let bytes = u32::try_from(json.len()).unwrap();
+    file.write_all(&bytes.to_le_bytes()).unwrap();
+    // No raw bytes beside it.
+    file.write_all(&0u32.to_le_bytes()).unwrap();
     file.write_all(json).unwrap();
     file.rewind().unwrap();
     Stdio::from(file)

@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use super::error::ConvertError;
 use crate::gguf::printable;
 
+/// File name of the main settings.
+pub(crate) const FILE: &str = "config.json";
 /// Settings files of real models take a few KiB.
 const MAX_SETTINGS_BYTES: u64 = 4 << 20;
 
@@ -43,11 +45,10 @@ pub(super) struct BertConfig {
 impl BertConfig {
     /// Reads and judges `config.json`.
     pub(super) fn read(dir: &Path) -> Result<Self, ConvertError> {
-        let config: Self =
-            read_json(dir, "config.json")?.ok_or_else(|| ConvertError::MissingFile {
-                file: "config.json".to_owned(),
-                hint: "give the folder that holds the model's own files",
-            })?;
+        let config: Self = read_json(dir, FILE)?.ok_or_else(|| ConvertError::MissingFile {
+            file: FILE.to_owned(),
+            hint: "give the folder that holds the model's own files",
+        })?;
         config.check_kind()?;
         config.check_numbers()?;
         Ok(config)

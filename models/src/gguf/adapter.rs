@@ -4,12 +4,11 @@
 //! says when it loads them. Start at [`check_adapter`].
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::Path;
 
 use super::check::Facts;
 use super::error::GgufError;
-use super::read::read_header;
+use super::read::open_header;
 use super::{ValueType, rules};
 
 /// What the header of an adapter says.
@@ -31,12 +30,7 @@ pub struct AdapterSummary {
 /// # Errors
 /// [`GgufError`] says in words what is wrong and what to do.
 pub fn check_adapter(path: &Path) -> Result<AdapterSummary, GgufError> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(GgufError::NotAFile);
-    }
-    let file = File::open(path)?;
-    let file_bytes = file.metadata()?.len();
-    let header = read_header(file, file_bytes)?;
+    let (_, file_bytes, header) = open_header(path)?;
     let facts = Facts { header: &header };
     if facts.text("general.type")?.as_deref() != Some("adapter")
         || facts.text("adapter.type")?.as_deref() != Some("lora")
@@ -61,7 +55,7 @@ pub fn check_adapter(path: &Path) -> Result<AdapterSummary, GgufError> {
             return Err(GgufError::metadata(key, "has the wrong type"));
         }
     }
-    facts.check_tensor_places(file_bytes)?;
+    facts.tensor_places(file_bytes)?;
     let mut halves = [BTreeSet::new(), BTreeSet::new()];
     for tensor in &header.tensors {
         let name = tensor.name.as_str();

@@ -5,16 +5,19 @@
 //! Never proves that the weights make sense: that, and everything else, is why llama.cpp runs in a worker
 //! process. Start at [`check()`].
 
-use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 
 use super::error::{GgufError, printable};
-use super::read::{Entry, Header, TensorInfo, Value, read_header};
+use super::read::{
+    Entry, Header, MAX_TENSORS, TensorInfo, Value, bounded, open_header, read_header,
+};
 use super::rules::{
     ARCHITECTURE_NUMBERS, EMBEDDER_ARCHITECTURES, SUPPORTED_ARCHITECTURES, TOKENIZER_TYPES,
 };
 use super::shape::{self, Attention};
+use super::split::MAX_PARTS;
 use super::summary::{GgufSummary, ModelKind, Pooling, quantisation_name};
 use super::{DEFAULT_ALIGNMENT_BYTES, ValueType, padded};
 
@@ -39,13 +42,8 @@ const BYTE_TOKEN_TYPE: i32 = 6;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn check(path: &Path) -> Result<GgufSummary, GgufError> {
-    // Asked before opening: opening a pipe would wait for its other end.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(GgufError::NotAFile);
-    }
-    let file = File::open(path)?;
-    let file_bytes = file.metadata()?.len();
-    check_reader(file, file_bytes)
+    let (_, file_bytes, header) = open_header(path)?;
+    check_header(&header, file_bytes)
 }
 
 /// [`check()`] on anything that can be read, which has `file_bytes` bytes in all; for tests and fuzzing.
@@ -53,15 +51,44 @@ pub fn check(path: &Path) -> Result<GgufSummary, GgufError> {
 /// # Errors
 /// As [`check()`].
 pub fn check_reader(input: impl Read, file_bytes: u64) -> Result<GgufSummary, GgufError> {
-    let header = read_header(input, file_bytes)?;
-    let facts = Facts { header: &header };
+    check_header(&read_header(input, file_bytes)?, file_bytes)
+}
+
+fn check_header(header: &Header, file_bytes: u64) -> Result<GgufSummary, GgufError> {
+    let facts = Facts { header };
+    let part = facts.split_part()?;
+    // Only the first part of a split model says what the model is; that one is judged as far as it goes.
+    if let Some(part) = part.filter(|part| part.number > 1) {
+        return Err(part.refusal());
+    }
     let architecture = facts.architecture()?;
     facts.check_is_whole_model()?;
     facts.check_architecture_numbers(&architecture)?;
     let vocabulary_len = facts.check_tokenizer()?;
-    facts.check_tensor_places(file_bytes)?;
+    facts.tensor_places(file_bytes)?;
+    if let Some(part) = part {
+        return Err(part.refusal());
+    }
     facts.check_token_embeddings(&architecture, vocabulary_len)?;
     facts.summary(architecture, vocabulary_len, file_bytes)
+}
+
+/// What a part of a split model says of itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SplitPart {
+    /// Its number, from 1.
+    pub(super) number: u32,
+    /// How many parts there are, at least 2.
+    pub(super) count: u32,
+    /// Tensors in all parts together.
+    pub(super) tensor_count: Option<u64>,
+}
+
+impl SplitPart {
+    fn refusal(self) -> GgufError {
+        let Self { number, count, .. } = self;
+        GgufError::SplitPart { number, count }
+    }
 }
 
 /// The rules, each over one part of the header.
@@ -87,29 +114,40 @@ impl Facts<'_> {
 
     fn check_is_whole_model(&self) -> Result<(), GgufError> {
         match self.text("general.type")?.as_deref() {
-            Some("adapter") => {
-                return Err(GgufError::NotAModel {
-                    what: "it is an adapter (LoRA); choose a whole model",
-                });
-            }
-            Some("mmproj") => {
-                return Err(GgufError::NotAModel {
-                    what: "it is the image part of another model; choose that model's main file",
-                });
-            }
-            Some("imatrix") => {
-                return Err(GgufError::NotAModel {
-                    what: "it is an importance matrix; choose the model itself",
-                });
-            }
-            _ => {}
+            Some("adapter") => Err(GgufError::NotAModel {
+                what: "it is an adapter (LoRA); choose a whole model",
+            }),
+            Some("mmproj") => Err(GgufError::NotAModel {
+                what: "it is the image part of another model; choose that model's main file",
+            }),
+            Some("imatrix") => Err(GgufError::NotAModel {
+                what: "it is an importance matrix; choose the model itself",
+            }),
+            _ => Ok(()),
         }
-        if self.number("split.count")?.is_some_and(|parts| parts > 1) {
-            return Err(GgufError::NotAModel {
-                what: "it is one part of several; join them with llama-gguf-split --merge, then import the result",
-            });
-        }
-        Ok(())
+    }
+
+    /// Which part of a split model this file is; `None` for a whole one.
+    pub(super) fn split_part(&self) -> Result<Option<SplitPart>, GgufError> {
+        let count = match self.number("split.count")? {
+            None | Some(0 | 1) => return Ok(None),
+            Some(count) => bounded(count, u64::from(MAX_PARTS), "the number of parts")?,
+        };
+        let number = self
+            .number("split.no")?
+            .filter(|number| *number < count)
+            .ok_or_else(|| {
+                GgufError::metadata("split.no", "is missing or not below split.count")
+            })?;
+        let tensor_count = self
+            .number("split.tensors.count")?
+            .map(|count| bounded(count, MAX_TENSORS, "the number of tensors in all parts"))
+            .transpose()?;
+        Ok(Some(SplitPart {
+            number: as_u32(number + 1),
+            count: as_u32(count),
+            tensor_count,
+        }))
     }
 
     fn check_architecture_numbers(&self, architecture: &str) -> Result<(), GgufError> {
@@ -244,8 +282,9 @@ impl Facts<'_> {
         Ok(())
     }
 
-    /// Every tensor starts where the one before it ended, padded, and the last one ends inside the file.
-    pub(super) fn check_tensor_places(&self, file_bytes: u64) -> Result<(), GgufError> {
+    /// Where the data of each tensor is in the file. Each must start where the one before it ended, padded, and the
+    /// last one must end inside the file.
+    pub(super) fn tensor_places(&self, file_bytes: u64) -> Result<Vec<Range<u64>>, GgufError> {
         let alignment = self.alignment()?;
         let too_large =
             |tensor: &TensorInfo| GgufError::tensor(&tensor.name, "is larger than any file");
@@ -255,6 +294,7 @@ impl Facts<'_> {
         })?;
         let mut next_offset = 0_u64;
         let mut end_of_data = data_start;
+        let mut places = Vec::new();
         for tensor in &self.header.tensors {
             if tensor.offset != next_offset {
                 return Err(GgufError::tensor(
@@ -263,10 +303,12 @@ impl Facts<'_> {
                 ));
             }
             let bytes = tensor_bytes(tensor)?;
-            end_of_data = data_start
-                .checked_add(tensor.offset)
-                .and_then(|start| start.checked_add(bytes))
+            let start = data_start.checked_add(tensor.offset);
+            let place = start
+                .and_then(|start| Some(start..start.checked_add(bytes)?))
                 .ok_or_else(|| too_large(tensor))?;
+            end_of_data = place.end;
+            places.push(place);
             next_offset = padded(bytes, alignment)
                 .and_then(|step| tensor.offset.checked_add(step))
                 .ok_or_else(|| too_large(tensor))?;
@@ -277,10 +319,10 @@ impl Facts<'_> {
                 file_bytes,
             });
         }
-        Ok(())
+        Ok(places)
     }
 
-    fn alignment(&self) -> Result<u64, GgufError> {
+    pub(super) fn alignment(&self) -> Result<u64, GgufError> {
         const KEY: &str = "general.alignment";
         const MAX_ALIGNMENT_BYTES: u64 = 4096;
         let Some(entry) = self.header.metadata.get(KEY) else {
@@ -461,7 +503,7 @@ impl Facts<'_> {
 }
 
 /// Bytes of a tensor, or why its dimensions cannot be true.
-fn tensor_bytes(tensor: &TensorInfo) -> Result<u64, GgufError> {
+pub(super) fn tensor_bytes(tensor: &TensorInfo) -> Result<u64, GgufError> {
     if !tensor.dimensions[0].is_multiple_of(tensor.kind.block_len()) {
         return Err(GgufError::tensor(
             &tensor.name,

@@ -47,7 +47,17 @@ pub enum GgufError {
         /// Architecture as the file names it.
         architecture: String,
     },
-    /// A file that is not a whole language model: an adapter, a projector, one part of many.
+    /// One of the files of a model that was split with `llama-gguf-split`.
+    #[error(
+        "this is part {number} of {count} of a split model; put all its parts into one folder and give that folder to `satchel models import`"
+    )]
+    SplitPart {
+        /// Which part, from 1.
+        number: u32,
+        /// How many there are.
+        count: u32,
+    },
+    /// A file that is not a whole language model: an adapter, a projector.
     #[error("this GGUF file is not a complete model: {what}")]
     NotAModel {
         /// What it is, and what to do.

@@ -5,7 +5,10 @@
 //! Start at [`read_header`]. Whether the values make sense is judged in `check.rs`.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::ops::Range;
+use std::path::Path;
 
 use super::error::GgufError;
 use super::tensor_type::TensorType;
@@ -14,7 +17,7 @@ use super::{MAGIC, ValueType};
 /// Metadata entries. Real models have 20 to 60.
 const MAX_METADATA: u64 = 4096;
 /// Tensors. The largest mixture-of-experts models have about 2,000.
-const MAX_TENSORS: u64 = 16_384;
+pub(super) const MAX_TENSORS: u64 = 16_384;
 /// Bytes of a key.
 const MAX_KEY_BYTES: u64 = 256;
 /// Bytes of a string. Chat templates, the longest real ones, take some 20 KiB.
@@ -46,6 +49,8 @@ pub(super) enum Value {
 pub(super) struct Entry {
     pub(super) kind: ValueType,
     pub(super) value: Value,
+    /// Where it stands in the file, its key included.
+    pub(super) byte_range: Range<u64>,
 }
 
 /// What the check must know about `tokenizer.ggml.tokens`.
@@ -66,6 +71,8 @@ pub(super) struct TensorInfo {
     pub(super) kind: TensorType,
     /// From the start of the data section.
     pub(super) offset: u64,
+    /// Where this description stands in the file; its last 8 bytes are the offset.
+    pub(super) byte_range: Range<u64>,
 }
 
 /// The parsed header.
@@ -77,6 +84,21 @@ pub(super) struct Header {
     pub(super) tensors: Vec<TensorInfo>,
     /// Bytes up to the end of the tensor infos, before the padding.
     pub(super) header_bytes: u64,
+}
+
+/// Opens a GGUF file and parses its header; gives the file's length too. The file is positioned anywhere afterwards.
+///
+/// # Errors
+/// As [`read_header`], and where there is no file.
+pub(super) fn open_header(path: &Path) -> Result<(File, u64, Header), GgufError> {
+    // Asked before opening: opening a pipe would wait for its other end.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(GgufError::NotAFile);
+    }
+    let file = File::open(path)?;
+    let file_bytes = file.metadata()?.len();
+    let header = read_header(&file, file_bytes)?;
+    Ok((file, file_bytes, header))
 }
 
 /// Parses the header of a GGUF file of `file_bytes` bytes.
@@ -150,6 +172,7 @@ impl<R: Read> HeaderReader<R> {
     }
 
     fn metadata_entry(&mut self, header: &mut Header) -> Result<(), GgufError> {
+        let start = self.position;
         let key = self.key()?;
         let kind = self.value_type(&key)?;
         let value = match (kind, key.as_str()) {
@@ -181,11 +204,12 @@ impl<R: Read> HeaderReader<R> {
             }
             _ => self.scalar(kind)?,
         };
-        if header
-            .metadata
-            .insert(key.clone(), Entry { kind, value })
-            .is_some()
-        {
+        let entry = Entry {
+            kind,
+            value,
+            byte_range: start..self.position,
+        };
+        if header.metadata.insert(key.clone(), entry).is_some() {
             return Err(GgufError::metadata(key, "is there twice"));
         }
         Ok(())
@@ -293,6 +317,7 @@ impl<R: Read> HeaderReader<R> {
     }
 
     fn tensor_info(&mut self) -> Result<TensorInfo, GgufError> {
+        let start = self.position;
         let len = bounded(
             self.u64()?,
             MAX_TENSOR_NAME_BYTES,
@@ -325,6 +350,7 @@ impl<R: Read> HeaderReader<R> {
             dimensions,
             kind,
             offset,
+            byte_range: start..self.position,
         })
     }
 
@@ -397,7 +423,7 @@ impl<R: Read> HeaderReader<R> {
     }
 }
 
-fn bounded(value: u64, max: u64, what: &'static str) -> Result<u64, GgufError> {
+pub(super) fn bounded(value: u64, max: u64, what: &'static str) -> Result<u64, GgufError> {
     if value > max {
         Err(GgufError::OutOfBounds { what, value, max })
     } else {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::convert::ConvertError;
-use crate::gguf::GgufError;
+use crate::gguf::{GgufError, SplitError};
 
 /// Why the store could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +54,23 @@ pub enum ImportError {
     /// The file is not a model that can be used.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// The parts of a split model do not make a model.
+    #[error(transparent)]
+    Split(#[from] SplitError),
     /// The folder cannot be converted.
     #[error(transparent)]
     Convert(#[from] ConvertError),
+    /// The folder has neither a GGUF file nor an embedder.
+    #[error(
+        "this folder holds no model: neither a .gguf file nor the model.safetensors of an embedder; give the file itself, or the folder in which it is"
+    )]
+    NoModelInFolder,
+    /// The folder has several models.
+    #[error("this folder holds {} models; give the file of one of them: {}", names.len(), first_of(names))]
+    SeveralModelsInFolder {
+        /// File names, of split models the first part that is there; sorted.
+        names: Vec<String>,
+    },
     /// The disk has not enough room.
     #[error(
         "the model needs {needed_bytes} bytes on the disk and {free_bytes} are free; make room and try again"
@@ -87,6 +101,16 @@ pub enum ImportError {
     /// The store itself failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// The first few names, for people.
+fn first_of(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// Why an installed model must not be used.

@@ -1,7 +1,8 @@
-//! Brings a model into the store: a GGUF file by copying, an embedder's folder by converting.
+//! Brings a model into the store: a GGUF file by copying, the parts of a split one by joining them, the folder of an
+//! embedder by converting.
 //!
 //! Everything happens in a temporary folder of the store; the check is made on the copy, so the file that was
-//! checked is the file that stays. Memory: a few MiB, whatever the size of the model.
+//! checked is the file that stays. Memory: a few MiB beside the header, whatever the size of the model.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
@@ -10,14 +11,15 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::errors::ImportError;
+use super::folder::{FolderContent, look_into};
+use super::incoming::Incoming;
 use super::record::{FileRecord, ModelRecord, SourceKind, SourceRecord, modified_ns, now_ms};
 use super::staging::{StagingDir, lock_store};
-use super::verify::hash_file;
+use super::verify::{hash_file, hash_reader};
 use super::{InstalledModel, MODEL_FILE, ModelStore};
 use crate::convert::weights::FILE as WEIGHTS_FILE;
 use crate::convert::{Conversion, ConvertError, EmbedderFacts, EmbedderQuantisation};
 use crate::durable;
-use crate::fetch::Fetched;
 use crate::gguf::{self, GgufSummary, ModelKind, WriteError};
 
 /// Left free on the disk after an import, so that documents can still be saved.
@@ -52,6 +54,9 @@ pub enum Stage {
 impl ModelStore {
     /// Imports a GGUF file: checks it, copies it into the store, and records its SHA-256.
     ///
+    /// Of a model that was split with `llama-gguf-split`, `path` is any part; the others must lie beside it. They are
+    /// joined while they are copied, so that one ordinary file is installed.
+    ///
     /// A file whose content is installed already gives the installed model, and repairs it when its file was
     /// damaged. `progress` is called about once for each MiB. The file itself is never changed.
     ///
@@ -63,64 +68,51 @@ impl ModelStore {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<InstalledModel, ImportError> {
         // Refuses a bad file before gigabytes of it are copied.
-        let summary = gguf::check(path)?;
-        if let Some(installed) = self.find_same_content(path, summary.file_bytes, progress)? {
+        let incoming = Incoming::open(path)?;
+        self.copy_in(&incoming, None, progress)
+    }
+
+    /// Copies what was found to be a model, unless it is installed already.
+    pub(super) fn copy_in(
+        &self,
+        incoming: &Incoming<'_>,
+        url: Option<String>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<InstalledModel, ImportError> {
+        if let Some(installed) = self.find_same_content(incoming, progress)? {
             return Ok(installed);
         }
-        self.require_space(summary.file_bytes)?;
+        self.require_space(incoming.summary.file_bytes)?;
         let staging = StagingDir::create(&self.dir).map_err(ImportError::Write)?;
         let copy = staging.path().join(MODEL_FILE);
-        let sha256 = copy_and_hash(path, &copy, summary.file_bytes, progress)?;
+        let sha256 = copy_and_hash(incoming, &copy, progress)?;
         let summary = gguf::check(&copy)?;
-        self.install(
-            &staging,
-            &summary,
-            None,
-            sha256,
-            source(SourceKind::File, path, None),
-        )
+        let mut source = source(SourceKind::File, Path::new(&incoming.file_name()), None);
+        source.url = url;
+        self.install(&staging, &summary, None, sha256, source)
     }
 
-    /// Installs a file that was fetched; nothing of the download is left then.
+    /// Imports the model in a folder: its one GGUF file or all parts of one, as [`ModelStore::import_file`] does, or a
+    /// BERT-type embedder as sentence-transformers saves it, which is converted to GGUF with this `quantisation`.
     ///
-    /// # Errors
-    /// [`ImportError`]. A file that is no usable model is thrown away; otherwise it stays, and the next
-    /// [`fetch`](crate::fetch::fetch) gives it at once.
-    pub fn adopt(&self, fetched: Fetched) -> Result<InstalledModel, ImportError> {
-        let summary = match gguf::check(fetched.path()) {
-            Ok(summary) => summary,
-            Err(error) => {
-                fetched.clear().map_err(ImportError::Write)?;
-                return Err(error.into());
-            }
-        };
-        let staging = StagingDir::create(&self.dir).map_err(ImportError::Write)?;
-        // A second name, so that a crash before the end loses nothing of the download.
-        let staged = staging.path().join(MODEL_FILE);
-        fs::hard_link(fetched.path(), &staged)
-            .or_else(|_| durable::rename(fetched.path(), &staged))
-            .map_err(ImportError::Write)?;
-        let mut source = source(
-            SourceKind::File,
-            Path::new(file_name_of(&fetched.url)),
-            None,
-        );
-        source.url = Some(fetched.url.clone());
-        let model = self.install(&staging, &summary, None, fetched.sha256.clone(), source)?;
-        if let Err(error) = fetched.clear() {
-            tracing::warn!(%error, "what is left of a download could not be removed");
-        }
-        Ok(model)
-    }
-
-    /// Imports a BERT-type embedder from the folder that sentence-transformers saves, converting it to GGUF.
-    ///
-    /// What is accepted says the module [`crate::convert`]. The same folder and quantisation give the same file
-    /// and so the model that is installed already. The folder itself is never changed.
+    /// Which embedders are accepted says the module [`crate::convert`]. The same folder and quantisation give the same
+    /// file and so the model that is installed already. The folder itself is never changed.
     ///
     /// # Errors
     /// [`ImportError`]; nothing is installed then, and the temporary file is removed.
     pub fn import_dir(
+        &self,
+        dir: &Path,
+        quantisation: EmbedderQuantisation,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<InstalledModel, ImportError> {
+        match look_into(dir)? {
+            FolderContent::Gguf(path) => self.import_file(&path, progress),
+            FolderContent::Embedder => self.import_embedder(dir, quantisation, progress),
+        }
+    }
+
+    fn import_embedder(
         &self,
         dir: &Path,
         quantisation: EmbedderQuantisation,
@@ -167,7 +159,7 @@ impl ModelStore {
     }
 
     /// Writes the record and makes the staged folder visible under a free id.
-    fn install(
+    pub(super) fn install(
         &self,
         staging: &StagingDir,
         summary: &GgufSummary,
@@ -232,13 +224,13 @@ impl ModelStore {
         Err(ImportError::Write(io::ErrorKind::AlreadyExists.into()))
     }
 
-    /// The installed model with the content of the file at `path`; hashes the file only when the size fits one.
+    /// The installed model with the same content; hashes what comes only when the size fits one.
     fn find_same_content(
         &self,
-        path: &Path,
-        file_bytes: u64,
+        incoming: &Incoming<'_>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Option<InstalledModel>, ImportError> {
+        let file_bytes = incoming.summary.file_bytes;
         if !self
             .list()?
             .iter()
@@ -246,20 +238,19 @@ impl ModelStore {
         {
             return Ok(None);
         }
-        let read_error = |source| ImportError::Read {
-            source,
-            path: path.to_owned(),
-        };
-        let sha256 = hash_file(path, &mut |done_bytes| {
+        let mut report = |done_bytes| {
             progress(Progress {
                 stage: Stage::Comparing,
                 done_bytes,
                 total_bytes: file_bytes,
             });
-        })
-        .map_err(read_error)?;
+        };
+        let sha256 = incoming
+            .reader()
+            .and_then(|input| hash_reader(input, &mut report))
+            .map_err(|source| incoming.read_error(source))?;
         match self.find_by_sha256(&sha256)? {
-            Some(model) if same_file(path, &model.path) => Ok(Some(model)),
+            Some(model) if same_file(incoming.path, &model.path) => Ok(Some(model)),
             Some(model) if self.verify(&model).is_ok() => Ok(Some(model)),
             _ => Ok(None),
         }
@@ -292,18 +283,15 @@ impl ModelStore {
     }
 }
 
-/// Copies a file of exactly `file_bytes` bytes, makes the copy last, and gives its SHA-256.
+/// Copies a file of exactly the expected length, makes the copy last, and gives its SHA-256.
 fn copy_and_hash(
-    from: &Path,
+    from: &Incoming<'_>,
     to: &Path,
-    file_bytes: u64,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<String, ImportError> {
-    let read_error = |source| ImportError::Read {
-        source,
-        path: from.to_owned(),
-    };
-    let mut input = File::open(from).map_err(read_error)?;
+    let read_error = |source| from.read_error(source);
+    let file_bytes = from.summary.file_bytes;
+    let mut input = from.reader().map_err(read_error)?;
     let mut output = File::create_new(to).map_err(ImportError::Write)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; COPY_BYTES];
@@ -365,7 +353,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn source(kind: SourceKind, path: &Path, weights_sha256: Option<String>) -> SourceRecord {
+pub(super) fn source(
+    kind: SourceKind,
+    path: &Path,
+    weights_sha256: Option<String>,
+) -> SourceRecord {
     let name = path
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
@@ -376,12 +368,6 @@ fn source(kind: SourceKind, path: &Path, weights_sha256: Option<String>) -> Sour
         url: None,
         weights_sha256,
     }
-}
-
-/// The last part of an address, without what follows a question mark.
-fn file_name_of(url: &str) -> &str {
-    let path = url.split(['?', '#']).next().unwrap_or(url);
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

@@ -65,7 +65,7 @@ pub(super) struct SourceRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SourceKind {
-    /// A GGUF file, as it was.
+    /// A GGUF file as it was, or the parts of one, joined.
     File,
     /// A folder with safetensors, converted.
     Folder,

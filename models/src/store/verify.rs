@@ -100,12 +100,19 @@ impl ModelStore {
 
 /// SHA-256 of a whole file in lower-case hex. `progress` gets the bytes hashed so far.
 pub(super) fn hash_file(path: &Path, progress: &mut dyn FnMut(u64)) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    hash_reader(File::open(path)?, progress)
+}
+
+/// SHA-256 of all that can be read, as [`hash_file`].
+pub(super) fn hash_reader(
+    mut input: impl Read,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut done_bytes = 0;
     loop {
-        let len = file.read(&mut buffer)?;
+        let len = input.read(&mut buffer)?;
         if len == 0 {
             return Ok(hex(&hash.finalize()));
         }

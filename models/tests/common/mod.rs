@@ -2,6 +2,8 @@
 #![allow(dead_code)] // every test file uses a part
 
 pub(crate) mod host;
+pub(crate) mod split;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 use std::fs;
