@@ -185,6 +185,10 @@ pub struct Settings {
     /// (`satchel ask --on`), while its window or `satchel sync run` is open. Default false: a model takes the whole
     /// machine while it writes, so its user says that others may have it.
     pub lend_model: bool,
+    /// Whether the model may look further before it answers: search again, read on, list documents, calculate, count days.
+    /// It only reads. Default false: each of up to four steps takes some seconds on a laptop, and small models choose
+    /// badly.
+    pub tools: bool,
     /// Threads of llama.cpp. Default: chosen from the processor.
     pub threads: Option<u32>,
     /// Layers of the chat model on a GPU. Default: as many as fit, where there is one; 0 uses the processor alone.
@@ -230,6 +234,7 @@ impl Default for Settings {
             seed: None,
             stop: Vec::new(),
             thinking: false,
+            tools: false,
             lend_model: false,
             threads: None,
             gpu_layers: None,

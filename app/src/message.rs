@@ -87,6 +87,10 @@ pub enum Command {
         /// Leave the question for that laptop, answered by [`Reply::Thread`] at once; the answer comes into the chat.
         #[serde(default)]
         no_wait: bool,
+        /// The model may look further before it answers here: search again, read on, list, calculate, count days. The
+        /// setting of this name allows it for every question.
+        #[serde(default)]
+        tools: bool,
     },
     /// Take back the questions of a chat that other laptops have not answered yet. Answered by [`Reply::Thread`].
     Withdraw {
@@ -547,6 +551,18 @@ pub struct AnswerReport {
     /// What the laptop is called that answered; `None` where it was this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,
+    /// What the model looked up before it answered, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+}
+
+/// Something that the model looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// `search`, `read`, `list`, `calculate` or `date`.
+    pub tool: String,
+    /// What was done, for the user: `Searched for “lease”: 2 passages more.`
+    pub words: String,
 }
 
 /// Cost of an answer.

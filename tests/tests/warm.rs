@@ -96,6 +96,7 @@ async fn ask_and_see(
         thread: chat.map(str::to_owned),
         on: None,
         no_wait: false,
+        tools: false,
     };
     let mut seen = String::new();
     let see = |event| {

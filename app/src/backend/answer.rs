@@ -1,7 +1,7 @@
 //! Answers a question from the documents: retrieve, judge, prompt, stream, cite, keep.
 //!
-//! The passages are always found in code, never by the model's choice; where they cannot hold an answer, nothing
-//! is generated. Text of documents can start no action here: the model's output is only shown and searched for
+//! The passages are found in code; a model that may look further (`tools`) only adds to them. Where they cannot hold an
+//! answer, nothing is generated. Text of documents can start no action here: the model's output is only shown and searched for
 //! marks. Start at [`ask`].
 
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use satchel_vector::Hit;
 
 use super::conversation::{self, Turn};
 use super::jobs::Emitter;
-use super::layout::{Before, Layout, Reader, lay_out, require_room};
+use super::layout::{Before, Found, Layout, Reader, lay_out, require_room};
 use super::prompt::Style;
+use super::tools::{self, Looked};
 use super::transcript::{Said, Transcript};
 use super::{Shared, cite, indexing, model_host, reference, rerank, retrieve, words, writing};
 use crate::message::{
@@ -36,16 +37,21 @@ pub async fn ask(
     emitter: &Emitter,
     question: String,
     thread: Option<String>,
+    looks_further: bool,
 ) -> Result<AnswerReport, Failure> {
     let question = retrieve::checked(&question)?;
-    let (chat, before) = match conversation::open(shared, thread).await? {
+    let (chat, mut before) = match conversation::open(shared, thread).await? {
         None => (None, Before::default()),
         Some(chat) => {
-            let place = chat.head.map(|head| (chat.id, head));
-            let turns = chat.turns;
-            (Some(chat.id), Before { place, turns })
+            let before = Before {
+                place: chat.head.map(|head| (chat.id, head)),
+                turns: chat.turns,
+                looks_further: false,
+            };
+            (Some(chat.id), before)
         }
     };
+    before.looks_further = looks_further;
     let (mut report, said) = answer(shared, emitter, question, &before).await?;
     let (chat, head) = keep(shared, chat, &report).await?;
     if let Some(said) = said {
@@ -72,6 +78,7 @@ pub async fn consult(
     let before = Before {
         place: None,
         turns: turns.collect(),
+        looks_further: false,
     };
     let question = retrieve::checked(&question)?;
     let (report, _) = answer(shared, emitter, question, &before).await?;
@@ -117,11 +124,16 @@ async fn answer(
     indexing::ensure_current(shared, emitter).await?;
     let started = Instant::now();
     let searched_for = conversation::stand_alone(question, &before.turns);
-    let found = rerank::passages(shared, emitter, &searched_for, HITS).await?;
+    let mut found = rerank::passages(shared, emitter, &searched_for, HITS).await?;
     if let Some(limitation) = found.limitation {
         emitter.notice(limitation).await;
     }
     let retrieve_ms = started.elapsed().as_secs_f64() * 1000.0;
+    let looked = if before.looks_further || shared.settings.current().tools {
+        tools::look_further(shared, emitter, &searched_for, &mut found.hits).await?
+    } else {
+        Looked::default()
+    };
     let coverage = indexing::coverage(shared).await?;
     let mut report = AnswerReport {
         thread: String::new(),
@@ -136,12 +148,17 @@ async fn answer(
         coverage,
         usage: None,
         on: None,
+        steps: looked.steps,
     };
-    if !retrieve::can_answer(&searched_for, &found.hits) {
+    if looked.notes.is_empty() && !retrieve::can_answer(&searched_for, &found.hits) {
         refuse(&found.hits, &mut report);
         return Ok((report, None));
     }
-    let said = generate(shared, emitter, before, &found.hits, &mut report).await?;
+    let found = Found {
+        hits: &found.hits,
+        notes: &looked.notes,
+    };
+    let said = generate(shared, emitter, before, found, &mut report).await?;
     if let Some(usage) = &mut report.usage {
         usage.retrieve_ms = retrieve_ms;
     }
@@ -166,7 +183,7 @@ async fn generate(
     shared: &Arc<Shared>,
     emitter: &Emitter,
     before: &Before,
-    hits: &[Hit],
+    found: Found<'_>,
     report: &mut AnswerReport,
 ) -> Result<Option<Said>, Failure> {
     emitter.progress(Progress {
@@ -184,7 +201,7 @@ async fn generate(
         mut messages,
         passages,
         relevant,
-    } = lay_out(shared, emitter, &reader, before, hits, question).await?;
+    } = lay_out(shared, emitter, &reader, before, found, question).await?;
     let asked = words::content_words(question);
     let shown = passages[..relevant]
         .iter()
@@ -204,6 +221,9 @@ async fn generate(
     report.answer = cited.text;
     report.citations = cited.citations;
     report.unsupported = cited.unsupported;
+    report
+        .unsupported
+        .retain(|sentence| !tools::bears_out(found.notes, sentence));
     report.model = Some(model_host::display_name(&reader.running.model));
     report.ended = written.ended.to_owned();
     report.usage = written.usage.map(|usage| Usage {

@@ -264,6 +264,7 @@ async fn report(
         Ok::<_, SaveError>(citations.collect())
     });
     Ok(AnswerReport {
+        steps: Vec::new(),
         thread: left.thread.to_string(),
         question: left.text.clone(),
         searched_for: left.text.clone(),

@@ -34,6 +34,8 @@ pub struct Before {
     pub place: Option<(ThreadId, MessageId)>,
     /// What was asked and answered, oldest first.
     pub turns: Vec<Turn>,
+    /// The model may look further before it answers.
+    pub looks_further: bool,
 }
 
 /// A model that is going to answer.
@@ -44,6 +46,15 @@ pub struct Reader {
     pub info: ModelInfo,
     /// How it is asked.
     pub style: Style,
+}
+
+/// What was found for a question.
+#[derive(Clone, Copy)]
+pub struct Found<'a> {
+    /// Passages, best first.
+    pub hits: &'a [Hit],
+    /// What was calculated and listed.
+    pub notes: &'a [String],
 }
 
 /// What the model is given.
@@ -108,9 +119,10 @@ pub async fn lay_out(
     emitter: &Emitter,
     reader: &Reader,
     before: &Before,
-    hits: &[Hit],
+    found: Found<'_>,
     question: &str,
 ) -> Result<Layout, Failure> {
+    let Found { hits, notes } = found;
     let room = reader.room(shared);
     let budget = shared
         .settings
@@ -122,7 +134,7 @@ pub async fn lay_out(
     let chunks_of = |hit: &Hit| sections.get(&hit.source).cloned().unwrap_or_default();
     if let Some(said) = earlier(shared, reader, before).await? {
         let new = prompt::choose(hits, &chunks_of, budget, &said.passages);
-        let messages = prompt::go_on(&said.messages, &new, question);
+        let messages = prompt::go_on(&said.messages, &new, notes, question);
         if reader.count(&messages).await? <= room {
             return Ok(Layout::of(messages, new, said.passages, hits));
         }
@@ -135,7 +147,7 @@ pub async fn lay_out(
     }
     let passages = prompt::choose(hits, &chunks_of, budget, &[]);
     let history = conversation::history(&before.turns, HISTORY_TURNS);
-    let (messages, passages) = fit(reader, &history, passages, question, room).await?;
+    let (messages, passages) = fit(reader, &history, passages, notes, question, room).await?;
     Ok(Layout::of(messages, passages, Vec::new(), hits))
 }
 
@@ -194,7 +206,7 @@ pub async fn require_room(shared: &Arc<Shared>, question: &str) -> Result<(), Fa
     let may_be_too_long = question.len() > window.map_or(SHORT, |tokens| tokens as usize / 2);
     if may_be_too_long && shared.models.chosen(ModelKind::Chat)?.is_some() {
         let reader = Reader::load(shared).await?;
-        fit(&reader, &[], Vec::new(), question, reader.room(shared)).await?;
+        fit(&reader, &[], Vec::new(), &[], question, reader.room(shared)).await?;
     }
     Ok(())
 }
@@ -204,12 +216,13 @@ async fn fit(
     reader: &Reader,
     history: &[(String, String)],
     mut passages: Vec<Passage>,
+    notes: &[String],
     question: &str,
     room: usize,
 ) -> Result<(Vec<ChatMessage>, Vec<Passage>), Failure> {
     let mut history = history.to_vec();
     loop {
-        let messages = prompt::messages(reader.style, &history, &passages, question);
+        let messages = prompt::messages(reader.style, &history, &passages, notes, question);
         let tokens = reader.count(&messages).await?;
         if tokens <= room {
             return Ok((messages, passages));

@@ -313,6 +313,7 @@ async fn before(shared: &Arc<Shared>, open: &Open) -> Result<Before, Failure> {
     let mut branch = chat.path_to(&question);
     branch.pop();
     Ok(Before {
+        looks_further: false,
         place: question.parent.map(|head| (thread, head)),
         turns: conversation::turns(&branch),
     })
@@ -409,6 +410,7 @@ mod tests {
             thread: None,
             on: on.map(str::to_owned),
             no_wait: false,
+            tools: false,
         };
         let elsewhere = lending.asking(&ask(Some("desk")));
         assert!(

@@ -45,6 +45,7 @@ pub mod scan;
 pub mod shared_embeddings;
 pub mod socket;
 pub mod sync;
+pub mod tools;
 pub mod transcript;
 pub mod unlock;
 pub mod warm;
@@ -330,10 +331,14 @@ async fn carry_out(
             thread,
             on: Some(on),
             no_wait,
+            ..
         } => borrow::ask(shared, emitter, question, thread, &on, no_wait).await,
         Command::Ask {
-            question, thread, ..
-        } => answer::ask(shared, emitter, question, thread)
+            question,
+            thread,
+            tools,
+            ..
+        } => answer::ask(shared, emitter, question, thread, tools)
             .await
             .map(Reply::Answered),
         Command::Withdraw { thread } => borrow::withdraw_all(shared, thread)

@@ -100,7 +100,7 @@ const SHORT_INSTRUCTIONS: &str = "Answer the question with the exact words of th
 
 /// Never changes between turns, so that the model's memory of it can be reused.
 const INSTRUCTIONS: &str = "You answer questions from the user's own documents. \
-Use only the numbered sources. \
+Use only the numbered sources, and notes where there are some. \
 Give a short, direct answer in complete sentences. \
 After each sentence write the mark of the source it comes from, like [S1]. \
 If the sources do not contain the answer, say: The documents do not say.";
@@ -215,14 +215,16 @@ pub fn messages(
     style: Style,
     history: &[(String, String)],
     passages: &[Passage],
+    notes: &[String],
     question: &str,
 ) -> Vec<ChatMessage> {
     if style == Style::Plain {
         // The hit itself: what it grew by would be more to lose the way in.
         let best = passages.first().map(|passage| defuse(&passage.hit.text));
         let request = format!(
-            "Text:\n{}\n\nQuestion: {question}\nAnswer:",
-            best.unwrap_or_default()
+            "Text:\n{}\n\n{}Question: {question}\nAnswer:",
+            best.unwrap_or_default(),
+            notes_block(notes)
         );
         return vec![
             message(ChatRole::System, SHORT_INSTRUCTIONS.to_owned()),
@@ -234,19 +236,33 @@ pub fn messages(
         messages.push(message(ChatRole::User, asked.clone()));
         messages.push(message(ChatRole::Assistant, answered.clone()));
     }
-    messages.push(asked(passages, question));
+    messages.push(asked(passages, notes, question));
     messages
+}
+
+/// What was calculated and listed for a question.
+fn notes_block(notes: &[String]) -> String {
+    if notes.is_empty() {
+        return String::new();
+    }
+    let lines = notes.iter().map(|note| format!("- {}\n", defuse(note)));
+    format!("Notes:\n{}\n", lines.collect::<String>())
 }
 
 /// A conversation that goes on: what was said stays as it was, to the last byte, so that the model need not read it again.
 #[must_use]
-pub fn go_on(said: &[ChatMessage], passages: &[Passage], question: &str) -> Vec<ChatMessage> {
+pub fn go_on(
+    said: &[ChatMessage],
+    passages: &[Passage],
+    notes: &[String],
+    question: &str,
+) -> Vec<ChatMessage> {
     let mut messages = said.to_vec();
-    messages.push(asked(passages, question));
+    messages.push(asked(passages, notes, question));
     messages
 }
 
-fn asked(passages: &[Passage], question: &str) -> ChatMessage {
+fn asked(passages: &[Passage], notes: &[String], question: &str) -> ChatMessage {
     let mut text = String::new();
     if !passages.is_empty() {
         text += "Sources:\n\n";
@@ -260,6 +276,7 @@ fn asked(passages: &[Passage], question: &str) -> ChatMessage {
             defuse(&passage.text)
         );
     }
+    text += &notes_block(notes);
     text += &format!("Question: {question}");
     message(ChatRole::User, text)
 }
@@ -349,7 +366,7 @@ mod tests {
     fn a_conversation_goes_on_with_what_is_new() {
         let chunks = vec![chunk(0..5, "H", "aaaaa"), chunk(6..11, "H", "bbbbb")];
         let first = choose(&[hit(1, 0..5, "aaaaa")], &|_| chunks.clone(), 1000, &[]);
-        let mut said = messages(Style::Marked, &[], &first, "what is a?");
+        let mut said = messages(Style::Marked, &[], &first, &[], "what is a?");
         said.push(message(ChatRole::Assistant, "It is a [S1].".to_owned()));
 
         let hits = [hit(1, 6..11, "bbbbb"), hit(2, 0..5, "zzzzz")];
@@ -359,11 +376,11 @@ mod tests {
             .map(|p| (p.mark.as_str(), p.hit.source.0[0]))
             .collect();
         assert_eq!(marks, [("S2", 2)], "the other was read with the first");
-        let asked = go_on(&said, &new, "and z?");
+        let asked = go_on(&said, &new, &[], "and z?");
         assert_eq!(asked[..said.len()], said);
         let last = &asked.last().unwrap().content;
         assert!(last.starts_with("Sources:\n\n[S2]") && last.ends_with("Question: and z?"));
-        let nothing_new = go_on(&said, &[], "why?");
+        let nothing_new = go_on(&said, &[], &[], "why?");
         assert_eq!(nothing_new.last().unwrap().content, "Question: why?");
     }
 
@@ -375,7 +392,7 @@ mod tests {
             range: 0..9,
             text: "trust [S2] me".into(),
         }];
-        let rendered = messages(Style::Marked, &[], &passages, "why?")
+        let rendered = messages(Style::Marked, &[], &passages, &[], "why?")
             .pop()
             .unwrap()
             .content;
@@ -392,10 +409,16 @@ mod tests {
             hit,
         };
         let passages = [passage(hit(1, 0..4, "best")), passage(hit(2, 0..4, "next"))];
-        let asked = messages(Style::Plain, &[], &passages, "why?").pop();
+        let asked = messages(Style::Plain, &[], &passages, &[], "why?").pop();
         assert_eq!(
             asked.unwrap().content,
             "Text:\nbest\n\nQuestion: why?\nAnswer:"
+        );
+        let notes = ["2 + 2 = 4 [S1]".to_owned()];
+        let asked = messages(Style::Plain, &[], &passages, &notes, "why?").pop();
+        assert_eq!(
+            asked.unwrap().content,
+            "Text:\nbest\n\nNotes:\n- 2 + 2 = 4 (S1]\n\nQuestion: why?\nAnswer:"
         );
     }
 

@@ -97,6 +97,9 @@ pub(crate) enum CliCommand {
         /// Leave the question for that laptop; `satchel chat --show CHAT` shows the answer when it has come
         #[arg(long, requires = "on")]
         no_wait: bool,
+        /// Let the model look further before it answers: search again, read on, list, calculate, count days
+        #[arg(long, conflicts_with = "on")]
+        tools: bool,
     },
     /// Ask one question after the other
     Chat {

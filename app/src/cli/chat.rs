@@ -34,6 +34,7 @@ pub(crate) async fn run(
                 thread: chat.clone(),
                 on: None,
                 no_wait: false,
+                tools: false,
             },
             printer,
         )

@@ -264,11 +264,13 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
             chat,
             on,
             no_wait,
+            tools,
         } => Command::Ask {
             question: words(question)?,
             thread: chat,
             on,
             no_wait,
+            tools,
         },
         CliCommand::Search { query, limit, mode } => Command::Search {
             query: words(query)?,

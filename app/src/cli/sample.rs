@@ -40,6 +40,7 @@ pub(crate) async fn run(connection: &Connection, printer: &Printer) -> Result<Ex
         thread: None,
         on: None,
         no_wait: false,
+        tools: false,
     };
     let reply = perform(connection, ask, printer).await?;
     printer.reply(&reply);

@@ -155,6 +155,7 @@ pub(crate) fn citation() -> Citation {
 
 pub(crate) fn answer(text: &str, refused: bool) -> AnswerReport {
     AnswerReport {
+        steps: Vec::new(),
         thread: String::new(),
         question: "When?".to_owned(),
         searched_for: "when does the lease end".to_owned(),

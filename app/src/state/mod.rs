@@ -285,6 +285,7 @@ impl SessionState {
             thread: self.chat.thread.clone(),
             // The chat shows what becomes of it, and the window may be closed meanwhile.
             no_wait: on.is_some(),
+            tools: false,
             on,
         };
         Some((job, command))

@@ -161,6 +161,7 @@ async fn ask(sample: &Indexed, question: &str) -> Answer {
         thread: None,
         on: None,
         no_wait: false,
+        tools: false,
     };
     let reply = in_process::run(&sample.backend, command, |event| match event {
         Event::Passages(passages) => answer.shown = cited(sample, &passages),
