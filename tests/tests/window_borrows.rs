@@ -55,7 +55,7 @@ fn a_window_without_models_shows_what_another_laptop_answers_and_what_waits_for_
         travel.harness.query_by_label("Stop").is_none(),
         "the window goes on meanwhile"
     );
-    for hidden in ["Synced", "Offline", "Syncing"] {
+    for hidden in ["Synced", "Offline", "Syncing", "1 document"] {
         let nodes = travel.harness.query_all_by_label_contains(hidden);
         let places: Vec<_> = nodes.map(|node| node.rect()).collect();
         for place in places {

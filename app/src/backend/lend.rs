@@ -253,8 +253,12 @@ fn first(open: Vec<Open>) -> Option<Open> {
 
 /// Answers a question, unless its own user asks meanwhile, it is withdrawn, or the program ends.
 async fn answer_one(shared: &Arc<Shared>, open: &Open, end: &Emitter) -> Result<(), Failure> {
-    tracing::info!(chat = %open.thread.short(), "a question of another laptop is answered");
     let mut news = News::listen(shared);
+    if !is_open(shared, open).await {
+        // Withdrawn while its own user was asking.
+        return Ok(());
+    }
+    tracing::info!(chat = %open.thread.short(), "a question of another laptop is answered");
     let before = before(shared, open).await?;
     note(shared, open, AskedNote::Draft(String::new())).await?;
     let (emitter, mut events) = jobs::channel();
