@@ -2,7 +2,7 @@
 //! with the words that it was made from.
 //!
 //! Needs the starter models, which `make test` installs. The starter is asked as larger models are: with many passages.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
