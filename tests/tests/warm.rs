@@ -6,9 +6,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use satchel_app::backend::Backend;
-use satchel_app::message::{AnswerReport, Command, Event, Reply};
+use satchel_app::message::{AnswerReport, Command, Event, Reply, SyncCommand};
 use satchel_tests::in_process::{import_of, open, run};
 
 const QUESTION: &str = "When was the lighthouse of Osterby built?";
@@ -166,6 +167,35 @@ fn a_follow_up_reads_its_own_words_also_after_a_restart() {
         let cold = ask(&backend, Some(&chat), FOLLOW_UP).await;
         assert_eq!(cold.usage.unwrap().cached_tokens, 0);
         assert!(!cold.answer.is_empty());
+        backend.close().await;
+    });
+}
+
+/// The memory goes back while a window is open, too, which watches the other laptops all the time.
+#[test]
+fn idle_models_are_unloaded_and_come_back_warm() {
+    test(async {
+        let (_desk, backend) = Desk::new().await;
+        let watching = backend.submit(Command::Sync(SyncCommand::Watch));
+        let changes = vec![("unload_after_s".to_owned(), "1".to_owned())];
+        run(&backend, Command::ChangeSettings { changes }, |_| {}).await;
+        let first = ask(&backend, None, QUESTION).await;
+        let models = &backend.shared().models;
+        let pid = models.running_chat().await.unwrap().engine.worker_pid();
+        let begun = Instant::now();
+        while models.running_chat().await.is_some() {
+            // Above: it is looked every 30 s until the setting is seen.
+            assert!(begun.elapsed() < Duration::from_secs(60), "still loaded");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let again = ask(&backend, Some(&first.thread), FOLLOW_UP).await;
+        assert!(read_again(&again) < 150, "{:?}", again.usage);
+        let other = models
+            .running_chat()
+            .await
+            .map(|chat| chat.engine.worker_pid());
+        assert_ne!(other, Some(pid), "another worker answered");
+        drop(watching);
         backend.close().await;
     });
 }

@@ -56,7 +56,7 @@ pub async fn ask(
     let (chat, head) = keep(shared, chat, &report).await?;
     if let Some(said) = said {
         let transcript = Transcript { head, said };
-        shared.transcripts.hold(chat, transcript, false);
+        shared.transcripts.hold(chat, transcript);
     }
     report.thread = chat.to_string();
     Ok(report)
@@ -109,7 +109,7 @@ pub async fn answer_left(
     let head = keeping.await?;
     if let Some(said) = said {
         let transcript = Transcript { head, said };
-        shared.transcripts.hold(thread, transcript, false);
+        shared.transcripts.hold(thread, transcript);
     }
     Ok(())
 }

@@ -208,7 +208,7 @@ impl Backend {
         Ok(Self {
             follower: Arc::new(sync::follow_arrivals(&shared)),
             lender: Arc::new(lend::start(&shared, &busy)),
-            rest: Arc::new(rest::start(&shared, busy.subscribe()).abort_handle()),
+            rest: Arc::new(rest::start(&shared).abort_handle()),
             shared,
             busy,
         })

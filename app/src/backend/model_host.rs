@@ -5,8 +5,9 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use satchel_inference::{
     Adapter, EngineHandle, GpuLayers, ModelInfo, ModelSpec, Role, STATE_VERSION, WorkerCommand,
@@ -40,6 +41,7 @@ pub struct ModelHost {
     chat: tokio::sync::Mutex<Option<Running>>,
     embedder: tokio::sync::Mutex<Option<Running>>,
     reranker: tokio::sync::Mutex<Option<Running>>,
+    last_used: Mutex<Instant>,
 }
 
 /// A model with its worker. Cloning shares the worker.
@@ -51,9 +53,16 @@ pub struct Running {
     pub engine: EngineHandle,
     /// The adapter over it, as it was when the worker was started.
     adapter: String,
+    /// Shared by all clones: more than one means that somebody uses it.
+    held: Arc<()>,
 }
 
 impl Running {
+    /// Whether there is another clone of it.
+    fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.held) > 1
+    }
+
     /// Names what reads: two of the same name understand what the other one knows of a conversation.
     #[must_use]
     pub fn reader(&self, info: &ModelInfo) -> String {
@@ -82,6 +91,7 @@ impl ModelHost {
             chat: tokio::sync::Mutex::new(None),
             embedder: tokio::sync::Mutex::new(None),
             reranker: tokio::sync::Mutex::new(None),
+            last_used: Mutex::new(Instant::now()),
         })
     }
 
@@ -170,6 +180,7 @@ impl ModelHost {
     /// When none is installed, or its file is damaged.
     pub async fn chat(&self) -> Result<Running, Failure> {
         let mut slot = self.chat.lock().await;
+        self.note_use();
         if let Some(running) = &*slot {
             return Ok(running.clone());
         }
@@ -201,6 +212,7 @@ impl ModelHost {
     /// When its file is damaged or the index cannot be written.
     pub async fn embedder(&self, index: &VectorStore) -> Result<Option<Running>, Failure> {
         let mut slot = self.embedder.lock().await;
+        self.note_use();
         if let Some(running) = &*slot {
             return Ok(Some(running.clone()));
         }
@@ -218,6 +230,7 @@ impl ModelHost {
     /// When its file is damaged.
     pub async fn reranker(&self) -> Result<Option<Running>, Failure> {
         let mut slot = self.reranker.lock().await;
+        self.note_use();
         if let Some(running) = &*slot {
             return Ok(Some(running.clone()));
         }
@@ -258,6 +271,7 @@ impl ModelHost {
             model,
             engine: self.engine(&verified, role, adapter),
             adapter: name,
+            held: Arc::default(),
         })
     }
 
@@ -308,7 +322,7 @@ impl ModelHost {
                     .with_hint("`satchel models list` shows the names."),
             );
         }
-        for slot in [&self.chat, &self.embedder, &self.reranker] {
+        for slot in self.slots() {
             let mut slot = slot.lock().await;
             if slot.as_ref().is_some_and(|running| running.model.id == id)
                 && let Some(running) = slot.take()
@@ -320,19 +334,51 @@ impl ModelHost {
         Ok(format!("Removed the model {id}."))
     }
 
-    /// Whether a model was started and not ended.
-    pub async fn is_running(&self) -> bool {
-        for slot in [&self.chat, &self.embedder, &self.reranker] {
-            if slot.lock().await.is_some() {
-                return true;
+    fn slots(&self) -> [&tokio::sync::Mutex<Option<Running>>; 3] {
+        [&self.chat, &self.embedder, &self.reranker]
+    }
+
+    fn note_use(&self) {
+        *self
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long no model has been used; `None` while one is, and where none is loaded.
+    pub async fn idle_for(&self) -> Option<Duration> {
+        let mut is_loaded = false;
+        for slot in self.slots() {
+            match &*slot.lock().await {
+                Some(running) if running.is_in_use() => {
+                    self.note_use();
+                    return None;
+                }
+                Some(_) => is_loaded = true,
+                None => {}
             }
         }
-        false
+        let last = *self
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        is_loaded.then(|| last.elapsed())
+    }
+
+    /// Ends the workers that nobody uses. Who asks meanwhile gets another one: a model is handed out and taken away under
+    /// the same lock.
+    pub async fn unload_unused(&self) {
+        for slot in self.slots() {
+            let unused = slot.lock().await.take_if(|running| !running.is_in_use());
+            if let Some(running) = unused {
+                running.engine.unload().await;
+            }
+        }
     }
 
     /// Ends the workers; they start again when needed.
     pub async fn unload(&self) {
-        for slot in [&self.chat, &self.embedder, &self.reranker] {
+        for slot in self.slots() {
             if let Some(running) = slot.lock().await.take() {
                 running.engine.unload().await;
             }

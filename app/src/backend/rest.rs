@@ -6,7 +6,6 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Shared, hardware, warm};
@@ -16,8 +15,8 @@ use crate::config::Settings;
 const SMALL_BYTES: u64 = 8 << 30;
 /// How long models stay on a small machine: longer than one reads an answer, shorter than a meeting.
 const PATIENCE_WHEN_SMALL: Duration = Duration::from_secs(5 * 60);
-/// How often it is looked whether the setting has changed.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked, at most, and at least: also whether the setting has changed.
+const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
 /// Whether this machine has little memory. One that does not say is not small.
 #[must_use]
@@ -35,45 +34,34 @@ pub fn patience(settings: &Settings, is_small: bool) -> Option<Duration> {
     }
 }
 
-/// Ends idle workers until the backend ends; `busy` counts the commands under way. Must be called within the runtime.
-pub(super) fn start(shared: &Arc<Shared>, busy: watch::Receiver<usize>) -> JoinHandle<()> {
-    tokio::spawn(watch_over(Arc::downgrade(shared), busy))
+/// Ends idle workers until the backend ends. Must be called within the runtime.
+pub(super) fn start(shared: &Arc<Shared>) -> JoinHandle<()> {
+    tokio::spawn(watch_over(Arc::downgrade(shared)))
 }
 
-async fn watch_over(shared: Weak<Shared>, mut busy: watch::Receiver<usize>) {
+async fn watch_over(shared: Weak<Shared>) {
     let is_small = is_small_machine();
     loop {
-        // Fails when the backend is gone.
-        if busy.wait_for(|jobs| *jobs == 0).await.is_err() {
-            return;
-        }
         let Some(settings) = shared.upgrade().map(|shared| shared.settings.current()) else {
             return;
         };
         let patience = patience(&settings, is_small);
-        let nap = patience.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
-        if !stays_idle(&mut busy, patience.unwrap_or(nap)).await {
+        let (least, most) = LOOK_EVERY;
+        tokio::time::sleep(patience.map_or(most, |patience| (patience / 4).clamp(least, most)))
+            .await;
+        let (Some(patience), Some(here)) = (patience, shared.upgrade()) else {
             continue;
-        }
-        let Some(here) = shared.upgrade() else {
-            return;
         };
-        if patience.is_some() && here.models.is_running().await {
+        if here
+            .models
+            .idle_for()
+            .await
+            .is_some_and(|idle| idle >= patience)
+        {
             tracing::debug!("nobody asks: the models are unloaded");
             warm::put_away(&here).await;
-            // A question that came meanwhile waits for the worker that it has.
-            if *busy.borrow() == 0 {
-                here.models.unload().await;
-            }
+            here.models.unload_unused().await;
         }
-    }
-}
-
-/// Whether nothing is asked for so long.
-async fn stays_idle(busy: &mut watch::Receiver<usize>, patience: Duration) -> bool {
-    tokio::select! {
-        _ = busy.wait_for(|jobs| *jobs > 0) => false,
-        () = tokio::time::sleep(patience) => true,
     }
 }
 
@@ -94,18 +82,5 @@ mod tests {
         assert_eq!(of(None, true), Some(PATIENCE_WHEN_SMALL));
         assert_eq!(of(Some(0), true), None);
         assert_eq!(of(Some(9), false), Some(Duration::from_secs(9)));
-    }
-
-    #[tokio::test]
-    async fn a_question_ends_the_rest() {
-        let (sender, mut busy) = watch::channel(0);
-        assert!(stays_idle(&mut busy, Duration::from_millis(10)).await);
-        let asking = tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            sender.send(1).unwrap();
-            sender
-        });
-        assert!(!stays_idle(&mut busy, Duration::from_secs(3600)).await);
-        asking.await.unwrap();
     }
 }

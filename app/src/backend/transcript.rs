@@ -85,17 +85,11 @@ fn says(chunks: &[StoredChunk], passage: &Passage) -> bool {
     texts.join("\n") == passage.text && chunks.iter().any(is_hit)
 }
 
-/// The transcripts of the chats that were gone on with last.
+/// The transcripts of the chats that were gone on with last, as long as the worker that read them runs.
 #[derive(Default)]
 pub struct Transcripts {
     /// The newest at the end. Nothing is done while the lock is held but to look and move.
-    chats: Mutex<Vec<Held>>,
-}
-
-struct Held {
-    chat: ThreadId,
-    transcript: Transcript,
-    is_kept: bool,
+    chats: Mutex<Vec<(ThreadId, Transcript)>>,
 }
 
 impl Transcripts {
@@ -103,43 +97,35 @@ impl Transcripts {
     #[must_use]
     pub fn of(&self, chat: ThreadId) -> Option<Transcript> {
         let chats = self.lock();
-        let held = chats.iter().find(|held| held.chat == chat);
-        held.map(|held| held.transcript.clone())
+        let held = chats.iter().find(|(held, _)| *held == chat);
+        held.map(|(_, transcript)| transcript.clone())
     }
 
-    /// Holds the transcript of a chat in place of an earlier one. `is_kept`: it is on the disk as well.
-    pub fn hold(&self, chat: ThreadId, transcript: Transcript, is_kept: bool) {
+    /// Holds the transcript of a chat in place of an earlier one.
+    pub fn hold(&self, chat: ThreadId, transcript: Transcript) {
         let mut chats = self.lock();
-        chats.retain(|held| held.chat != chat);
+        chats.retain(|(held, _)| *held != chat);
         if chats.len() == MOST_CHATS {
             chats.remove(0);
         }
-        chats.push(Held {
-            chat,
-            transcript,
-            is_kept,
-        });
+        chats.push((chat, transcript));
     }
 
-    /// Those that are not on the disk, the newest first; from now on they count as kept.
+    /// Lets go of all and gives them, the newest first: the worker is going to end.
     #[must_use]
-    pub fn to_keep(&self) -> Vec<(ThreadId, Transcript)> {
-        let mut chats = self.lock();
-        let new = chats.iter_mut().rev().filter(|held| !held.is_kept);
-        new.map(|held| {
-            held.is_kept = true;
-            (held.chat, held.transcript.clone())
-        })
-        .collect()
+    pub fn take_all(&self) -> Vec<(ThreadId, Transcript)> {
+        let mut all = std::mem::take(&mut *self.lock());
+        all.reverse();
+        all
     }
 
     /// Lets go of one chat's, or of all.
     pub fn forget(&self, chat: Option<ThreadId>) {
         self.lock()
-            .retain(|held| chat.is_some_and(|chat| chat != held.chat));
+            .retain(|(held, _)| chat.is_some_and(|chat| chat != *held));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Held>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(ThreadId, Transcript)>> {
         self.chats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -161,27 +147,22 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_chats_are_held_and_each_is_kept_once() {
+    fn the_newest_chats_are_held_until_they_are_taken() {
         let transcripts = Transcripts::default();
         for chat in 0..10 {
-            transcripts.hold(ThreadId([chat; 16]), transcript(chat), chat == 5);
+            transcripts.hold(ThreadId([chat; 16]), transcript(chat));
         }
         assert!(transcripts.of(ThreadId([1; 16])).is_none(), "it gave way");
-        assert_eq!(transcripts.of(ThreadId([2; 16])), Some(transcript(2)));
-        let kept: Vec<u8> = transcripts
-            .to_keep()
-            .iter()
-            .map(|(id, _)| id.0[0])
-            .collect();
-        assert_eq!(kept, [9, 8, 7, 6, 4, 3, 2]);
-        assert!(transcripts.to_keep().is_empty());
-        transcripts.hold(ThreadId([2; 16]), transcript(20), false);
-        assert_eq!(transcripts.to_keep().len(), 1, "it went on");
-        transcripts.forget(Some(ThreadId([2; 16])));
-        assert!(transcripts.of(ThreadId([2; 16])).is_none());
-        assert!(transcripts.of(ThreadId([3; 16])).is_some());
+        transcripts.hold(ThreadId([2; 16]), transcript(20));
+        assert_eq!(transcripts.of(ThreadId([2; 16])), Some(transcript(20)));
+        transcripts.forget(Some(ThreadId([3; 16])));
+        let taken = transcripts.take_all();
+        let taken: Vec<u8> = taken.iter().map(|(id, _)| id.0[0]).collect();
+        assert_eq!(taken, [2, 9, 8, 7, 6, 5, 4]);
+        assert!(transcripts.of(ThreadId([9; 16])).is_none());
+        transcripts.hold(ThreadId([9; 16]), transcript(9));
         transcripts.forget(None);
-        assert!(transcripts.of(ThreadId([3; 16])).is_none());
+        assert!(transcripts.take_all().is_empty());
     }
 
     #[test]

@@ -35,13 +35,14 @@ struct Head {
     tokens: Vec<i32>,
 }
 
-/// Keeps what the chat model knows of the chats that were gone on with. Failures cost time later, nothing else.
+/// Keeps what the chat model knows of the chats that were gone on with, before its worker ends. Failures cost time later,
+/// nothing else.
 pub async fn put_away(shared: &Arc<Shared>) {
     let keeping = async {
         let Some(running) = shared.models.running_chat().await else {
             return;
         };
-        for (chat, transcript) in shared.transcripts.to_keep() {
+        for (chat, transcript) in shared.transcripts.take_all() {
             keep(shared, &running, chat, transcript).await;
         }
     };

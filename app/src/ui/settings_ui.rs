@@ -126,6 +126,13 @@ fn answers_ui(window: &mut Window, ui: &mut egui::Ui) {
     if toggle.changed() {
         changed = Some(("thinking", thinking.to_string()));
     }
+    let mut tools = values.tools;
+    let toggle = ui
+        .checkbox(&mut tools, "Look further before answering")
+        .on_hover_text("The model may search again, read on, list documents, calculate and count days. It only reads; it takes some seconds more.");
+    if toggle.changed() {
+        changed = Some(("tools", tools.to_string()));
+    }
     if ui
         .button("Defaults")
         .on_hover_text("Takes the defaults for all of these")
@@ -133,6 +140,7 @@ fn answers_ui(window: &mut Window, ui: &mut egui::Ui) {
     {
         let names = [
             "thinking",
+            "tools",
             "max_output_tokens",
             "temperature",
             "passage_budget_tokens",

@@ -78,6 +78,11 @@ async fn follow(
         if matches!(arrived, Err(RecvError::Closed)) {
             return;
         }
+        // An answer that another laptop writes comes in many pieces, and the index holds no chats.
+        let only_chats = matches!(&arrived, Ok(arrived) if matches!(arrived.counts(), (0, 1..)));
+        if only_chats {
+            continue;
+        }
         let Some(here) = shared.upgrade() else {
             return;
         };
