@@ -212,10 +212,7 @@ fn embedder(machine: &Machine, weights_bytes: u64) -> FitReport {
 /// How a model of so many bytes would do, as far as its length tells.
 #[must_use]
 pub fn by_size(machine: &Machine, weights_bytes: u64) -> Fit {
-    words(fit::judge_memory(
-        fit::embedder_memory_bytes(weights_bytes),
-        machine,
-    ))
+    embedder(machine, weights_bytes).verdict
 }
 
 fn words(verdict: Verdict) -> Fit {

@@ -1,6 +1,6 @@
 //! Lets a model write, and passes on what it says.
 //!
-//! Start at [`write`].
+//! Start at [`write`]; [`write_quietly`] is for what only the program reads.
 
 use satchel_inference::{
     EngineError, EngineHandle, GenerateRequest, ModelInfo, Sampling, StopReason, StreamEvent,
@@ -104,6 +104,29 @@ pub(super) async fn write(
             }
             Some(Err(error)) => return Err(failure::of_engine(error)),
             None => return Err(failure::of_engine(EngineError::Unloaded)),
+        }
+    }
+}
+
+/// Lets a model write what nobody reads along; `None` where it was stopped.
+pub(super) async fn write_quietly(
+    engine: &EngineHandle,
+    emitter: &Emitter,
+    request: GenerateRequest,
+) -> Result<Option<String>, EngineError> {
+    let mut stream = engine.generate(request).await?;
+    let mut text = String::new();
+    loop {
+        let event = tokio::select! {
+            event = stream.next() => event,
+            () = emitter.cancelled() => return Ok(None),
+        };
+        match event {
+            Some(Ok(StreamEvent::Text(piece))) => text += &piece,
+            Some(Ok(StreamEvent::Finished { .. })) => return Ok(Some(text)),
+            Some(Ok(StreamEvent::Prompt { .. } | StreamEvent::Thought(_))) => {}
+            Some(Err(error)) => return Err(error),
+            None => return Err(EngineError::Unloaded),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::message::{Command, HubFile, HubReport, HubRepository};
 use crate::state::Purpose;
 use crate::units::size;
 
-/// What is typed, and what was clicked.
+/// What is typed.
 #[derive(Default)]
 pub(super) struct Draft {
     words: String,

@@ -183,7 +183,7 @@ fn in_tokens(slider: egui::Slider<'_>) -> egui::Slider<'_> {
 }
 
 fn network_ui(window: &mut Window, ui: &mut egui::Ui) {
-    ui.label("Connections are opened to the edge nodes that you name, which Laptops & sync lists, and to the place of a model that you download; to nothing else.");
+    ui.label("Connections are opened to the edge nodes that you name, which Laptops & sync lists, and to the place where you look for a model or download one; to nothing else.");
     let Some(report) = &window.state.settings else {
         return;
     };

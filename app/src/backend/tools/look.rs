@@ -9,14 +9,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use satchel_inference::{
-    AnswerForm, ChatMessage, ChatRole, GenerateRequest, Sampling, StreamEvent, Thinking,
+    AnswerForm, ChatMessage, ChatRole, EngineError, GenerateRequest, Sampling, Thinking,
 };
 use satchel_vector::{Hit, SourceId};
 
 use super::super::answer::HITS;
 use super::super::jobs::Emitter;
 use super::super::layout::Reader;
-use super::super::{Shared, failure, rerank, retrieve};
+use super::super::{Shared, failure, rerank, retrieve, writing};
 use super::{Choice, INSTRUCTIONS, Tool, calculator, dates, schema};
 use crate::message::{Failure, Origin, Step};
 use crate::units;
@@ -74,7 +74,7 @@ pub async fn look_further(
         else {
             break;
         };
-        if !chosen.insert((choice.tool as u8, choice.text.to_lowercase())) {
+        if !chosen.insert(choice.clone()) {
             break;
         }
         let done = carry_out(shared, emitter, &choice, &mut known).await?;
@@ -280,25 +280,11 @@ async fn choose(
         stop: Vec::new(),
         form: AnswerForm::Json(schema()),
     };
-    let engine = &reader.running.engine;
-    let mut stream = match engine.generate(request).await {
-        Ok(stream) => stream,
+    match writing::write_quietly(&reader.running.engine, emitter, request).await {
+        Ok(written) => Ok(written),
         // What was found is too much to choose with, and enough to answer.
-        Err(satchel_inference::EngineError::PromptTooLong { .. }) => return Ok(None),
-        Err(error) => return Err(failure::of_engine(error)),
-    };
-    let mut written = String::new();
-    loop {
-        let event = tokio::select! {
-            event = stream.next() => event,
-            () = emitter.cancelled() => return Ok(None),
-        };
-        match event {
-            Some(Ok(StreamEvent::Text(piece))) => written += &piece,
-            Some(Ok(StreamEvent::Finished { .. })) | None => return Ok(Some(written)),
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(failure::of_engine(error)),
-        }
+        Err(EngineError::PromptTooLong { .. }) => Ok(None),
+        Err(error) => Err(failure::of_engine(error)),
     }
 }
 

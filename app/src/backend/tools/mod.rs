@@ -20,7 +20,7 @@ use super::words;
 const MOST_TEXT: usize = 120;
 
 /// A choice of the model.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 struct Choice {
     tool: Tool,
     #[serde(default)]
@@ -28,7 +28,7 @@ struct Choice {
 }
 
 /// What it may choose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Tool {
     Search,
