@@ -43,7 +43,10 @@ pub async fn put_away(shared: &Arc<Shared>) {
             return;
         };
         for (chat, transcript) in shared.transcripts.take_all() {
-            keep(shared, &running, chat, transcript).await;
+            // A document may have been removed while an answer from it was being written.
+            if transcript.said.is_current(shared).await.unwrap_or(false) {
+                keep(shared, &running, chat, transcript).await;
+            }
         }
     };
     if tokio::time::timeout(PATIENCE, keeping).await.is_err() {
