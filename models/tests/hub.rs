@@ -18,7 +18,10 @@ const FOUND: &str = r#"[
 const FILES: &str = r#"{"id": "Qwen/Qwen3-4B-GGUF", "downloads": 120000, "tags": ["license:apache-2.0"], "siblings": [
     {"rfilename": "README.md", "size": 900},
     {"rfilename": "qwen3-4b-q8_0.gguf", "size": 4280404704, "lfs": {"sha256": "00", "size": 4280404704}},
-    {"rfilename": "parts/qwen3-4b-f16-00001-of-00002.GGUF"}
+    {"rfilename": "f16/qwen3-4b-f16-00002-of-00002.gguf", "size": 3000000000},
+    {"rfilename": "f16/qwen3-4b-f16-00001-of-00002.gguf", "size": 5000000000},
+    {"rfilename": "f16/qwen3-4b-f16.gguf", "size": 8000000000},
+    {"rfilename": "old/QWEN.GGUF"}
 ]}"#;
 
 /// Hears which hosts are asked.
@@ -89,15 +92,22 @@ async fn words_find_repositories_and_a_repository_its_files() {
         .await
         .unwrap();
     assert_eq!(about.downloads, 120_000);
-    let file = |file: &str, size_bytes| HubFile {
+    let file = |file: &str, size_bytes, parts| HubFile {
         file: file.to_owned(),
         size_bytes,
+        parts,
     };
     assert_eq!(
         listed,
         [
-            file("parts/qwen3-4b-f16-00001-of-00002.GGUF", None),
-            file("qwen3-4b-q8_0.gguf", Some(4_280_404_704)),
+            file("f16/qwen3-4b-f16.gguf", Some(8_000_000_000), 1),
+            file(
+                "f16/qwen3-4b-f16-00001-of-00002.gguf",
+                Some(8_000_000_000),
+                2
+            ),
+            file("old/QWEN.GGUF", None, 1),
+            file("qwen3-4b-q8_0.gguf", Some(4_280_404_704), 1),
         ]
     );
     assert_eq!(hosts.0.lock().unwrap().len(), 2, "each time the one host");
@@ -125,7 +135,7 @@ async fn what_is_not_there_or_not_understood_is_told() {
         let base = format!("http://{}", host.address());
         let error = search(&base, "qwen", &options, &hosts).await.unwrap_err();
         assert!(
-            matches!(error, FetchError::Unreachable { .. }),
+            matches!(error, FetchError::NoAnswer { .. }),
             "{nonsense}: {error}"
         );
     }
@@ -138,5 +148,5 @@ async fn what_is_not_there_or_not_understood_is_told() {
         ..Fault::default()
     });
     let error = search(&base, "qwen", &options, &hosts).await.unwrap_err();
-    assert!(matches!(error, FetchError::Unreachable { .. }), "{error}");
+    assert!(matches!(error, FetchError::NoAnswer { .. }), "{error}");
 }

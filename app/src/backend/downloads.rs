@@ -403,7 +403,7 @@ fn unfinished(store: &Path) -> Result<Vec<Unfinished>, Failure> {
 pub(super) fn of_fetch(error: FetchError) -> Failure {
     let kind = match &error {
         FetchError::NoSpace { .. } => FailureKind::NoSpace,
-        FetchError::Unreachable { .. } => FailureKind::Offline,
+        FetchError::Unreachable { .. } | FetchError::NoAnswer { .. } => FailureKind::Offline,
         FetchError::NotThere { .. } => FailureKind::NotFound,
         FetchError::Busy => FailureKind::Locked,
         FetchError::Address { .. } | FetchError::Proxy { .. } => FailureKind::Usage,

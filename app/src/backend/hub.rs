@@ -55,6 +55,7 @@ pub async fn search(
             .size_bytes
             .map(|bytes| fitting::by_size(&machine, bytes)),
         size_bytes: file.size_bytes,
+        parts: file.parts,
         file: file.file,
     });
     Ok(HubReport {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Fit;
+use crate::units::size;
 
 /// What a search found: repositories, or the files of one.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -37,8 +38,41 @@ pub struct HubFile {
     pub model: String,
     /// Path in the repository.
     pub file: String,
-    /// Its length, where the hub says it.
+    /// Its length, of all parts together, where the hub says it.
     pub size_bytes: Option<u64>,
+    /// How many files it is split into; 1 where it is whole.
+    pub parts: usize,
     /// How it would do here by its length alone; what its header says is looked at before it is downloaded.
     pub fit: Option<Fit>,
+}
+
+impl HubFile {
+    /// `7.5 GiB in 2 parts, fits`.
+    #[must_use]
+    pub fn facts(&self) -> String {
+        let mut facts = self
+            .size_bytes
+            .map_or_else(|| "size not named".to_owned(), size);
+        if self.parts > 1 {
+            facts += &format!(" in {} parts", self.parts);
+        }
+        if let Some(fit) = self.fit {
+            facts += &format!(", {}", fit.words());
+        }
+        facts
+    }
+}
+
+impl HubRepository {
+    /// `120000 downloads, apache-2.0`.
+    #[must_use]
+    pub fn facts(&self) -> String {
+        let license = self.license.as_deref().unwrap_or("licence not named");
+        let gated = if self.is_gated {
+            ", needs an account there"
+        } else {
+            ""
+        };
+        format!("{} downloads, {license}{gated}", self.downloads)
+    }
 }

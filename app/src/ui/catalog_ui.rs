@@ -88,8 +88,8 @@ pub(super) fn catalog_ui(window: &mut Window, ui: &mut egui::Ui) {
             }
         });
     }
-    address_ui(draft, ui, ready, &mut choice);
     hub_ui(window, ui, ready);
+    address_ui(&mut window.view.catalog, ui, ready, &mut choice);
     match choice {
         Some(Choice::Download(model)) => window.download(model, false),
         Some(Choice::Accepted(model)) => {
@@ -242,7 +242,7 @@ fn facts(model: &CatalogSummary) -> String {
 fn address_ui(draft: &mut Draft, ui: &mut egui::Ui, ready: bool, choice: &mut Option<Choice>) {
     ui.horizontal(|ui| {
         let room = (ui.available_width() - 110.0).max(120.0);
-        let hint = "OWNER/REPOSITORY/FILE.gguf on Hugging Face, or an address";
+        let hint = "Download: OWNER/REPOSITORY/FILE.gguf, or an address";
         let address = &mut draft.address;
         let field = fields::line(ui, address, "Model to download", hint, room);
         let can = ready && !address.trim().is_empty();

@@ -5,9 +5,8 @@
 use eframe::egui::{self, RichText};
 
 use super::{Window, fields, theme};
-use crate::message::{Command, HubFile, HubReport, HubRepository};
+use crate::message::{Command, HubFile, HubReport};
 use crate::state::Purpose;
-use crate::units::size;
 
 /// What is typed.
 #[derive(Default)]
@@ -24,10 +23,12 @@ enum Choice {
 pub(super) fn hub_ui(window: &mut Window, ui: &mut egui::Ui, ready: bool) {
     let mut choice = None;
     let is_searching = window.state.is_busy(Purpose::Hub);
+    ui.add_space(theme::GAP);
+    ui.label(RichText::new("More on Hugging Face").strong());
     ui.horizontal(|ui| {
         let room = (ui.available_width() - 110.0).max(120.0);
         let words = &mut window.view.hub.words;
-        let hint = "Words of a name, or OWNER/REPOSITORY";
+        let hint = "Search: words of a name, or OWNER/REPOSITORY for its files";
         let field = fields::line(ui, words, "Search Hugging Face", hint, room);
         let can = ready && !is_searching && !words.trim().is_empty();
         let entered = fields::entered(ui, &field) && can;
@@ -61,7 +62,7 @@ fn found_ui(ui: &mut egui::Ui, report: &HubReport, ready: bool, choice: &mut Opt
     for found in &report.repositories {
         ui.horizontal(|ui| {
             ui.label(RichText::new(&found.name).strong());
-            ui.label(theme::small(facts(found)));
+            ui.label(theme::small(found.facts()));
             let button = egui::Button::new("Files").small();
             if !is_one && ui.add_enabled(ready, button).clicked() {
                 *choice = Some(Choice::Search(found.name.clone()));
@@ -73,16 +74,6 @@ fn found_ui(ui: &mut egui::Ui, report: &HubReport, ready: bool, choice: &mut Opt
     }
 }
 
-fn facts(found: &HubRepository) -> String {
-    let license = found.license.as_deref().unwrap_or("licence not named");
-    let gated = if found.is_gated {
-        " · needs an account there"
-    } else {
-        ""
-    };
-    format!("{} downloads · {license}{gated}", found.downloads)
-}
-
 fn file_ui(ui: &mut egui::Ui, file: &HubFile, ready: bool, choice: &mut Option<Choice>) {
     ui.horizontal(|ui| {
         let button = egui::Button::new("Download").small();
@@ -90,10 +81,6 @@ fn file_ui(ui: &mut egui::Ui, file: &HubFile, ready: bool, choice: &mut Option<C
             *choice = Some(Choice::Download(file.model.clone()));
         }
         ui.label(&file.file);
-        let size = file.size_bytes.map(size).unwrap_or_default();
-        let fit = file
-            .fit
-            .map_or_else(String::new, |fit| format!(" · {}", fit.words()));
-        ui.label(theme::small(format!("{size}{fit}")));
+        ui.label(theme::small(file.facts()));
     });
 }

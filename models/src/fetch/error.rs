@@ -32,6 +32,14 @@ pub enum FetchError {
         /// What is on the disk.
         kept_bytes: u64,
     },
+    /// A question to the host has no answer that can be used.
+    #[error("{host} gives no answer to that ({reason}); try again later")]
+    NoAnswer {
+        /// Which host.
+        host: String,
+        /// Why.
+        reason: String,
+    },
     /// The host has no such file.
     #[error("{host} has no such file: it may have been renamed or withdrawn")]
     NotThere {

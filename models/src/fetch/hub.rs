@@ -3,11 +3,14 @@
 //! Fetches no model. What it says is for choosing; what a file is, only its bytes tell. Start at [`search`] and [`files`].
 //! The interface: <https://huggingface.co/docs/hub/api>.
 
+use std::collections::BTreeMap;
+
 use reqwest::Url;
 use serde::Deserialize;
 
 use super::http::{Http, Miss, host_of};
 use super::{FetchError, Observer, Options};
+use crate::gguf::PartName;
 
 /// Models of a search, at most: what a person looks through.
 const MOST_MODELS: usize = 30;
@@ -27,19 +30,21 @@ pub struct HubModel {
     pub is_gated: bool,
 }
 
-/// A GGUF file in a repository.
+/// A GGUF file in a repository, or all parts of a split one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubFile {
-    /// Path in the repository.
+    /// Path in the repository; of a split model, that of its first part.
     pub file: String,
-    /// Length in bytes, where the hub says it.
+    /// Length in bytes, of all parts together, where the hub says it.
     pub size_bytes: Option<u64>,
+    /// Parts that are there; 1 for a file that is whole.
+    pub parts: usize,
 }
 
 /// The models whose names hold all of these words, those downloaded most first.
 ///
 /// # Errors
-/// [`FetchError::Address`], [`FetchError::Unreachable`], and those of a host that refuses.
+/// [`FetchError::Address`], [`FetchError::NoAnswer`], and those of a host that refuses.
 pub async fn search(
     hub: &str,
     words: &str,
@@ -84,15 +89,32 @@ pub async fn files(
     let mut url = address(hub, &format!("api/models/{repository}"))?;
     url.query_pairs_mut().append_pair("blobs", "true");
     let model: Model = ask(&url, options, observer).await?;
-    let siblings = model.siblings.iter();
-    let mut files: Vec<HubFile> = siblings
-        .filter(|file| file.rfilename.to_ascii_lowercase().ends_with(".gguf"))
-        .map(|file| HubFile {
-            file: file.rfilename.clone(),
-            size_bytes: file.size,
-        })
-        .collect();
-    files.sort_by(|one, other| one.file.cmp(&other.file));
+    let mut files = BTreeMap::<(String, u32), HubFile>::new();
+    for file in &model.siblings {
+        let path = &file.rfilename;
+        if !path.to_ascii_lowercase().ends_with(".gguf") {
+            continue;
+        }
+        let (folder, name) = path.split_at(path.rfind('/').map_or(0, |slash| slash + 1));
+        // A whole file of the same name is another one.
+        let (whole, count) = PartName::parse(name)
+            .map_or_else(|| (name.to_owned(), 1), |part| (part.whole(), part.count));
+        let listed = files.entry((format!("{folder}{whole}"), count));
+        let listed = listed.or_insert_with(|| HubFile {
+            file: path.clone(),
+            size_bytes: Some(0),
+            parts: 0,
+        });
+        listed.parts += 1;
+        listed.size_bytes = listed
+            .size_bytes
+            .zip(file.size)
+            .map(|(sum, size)| sum.saturating_add(size));
+        if *path < listed.file {
+            listed.file.clone_from(path);
+        }
+    }
+    let files = files.into_values().collect();
     let about = HubModel {
         license: model.license(),
         is_gated: model.is_gated(),
@@ -163,19 +185,18 @@ async fn ask<T: serde::de::DeserializeOwned>(
 ) -> Result<T, FetchError> {
     let http = Http::new(options, observer)?;
     let host = host_of(url);
-    let unreachable = |reason: String| FetchError::Unreachable {
+    let no_answer = |reason: &str| FetchError::NoAnswer {
         host: host.clone(),
-        reason,
-        kept_bytes: 0,
+        reason: reason.to_owned(),
     };
+    let nonsense = || no_answer("what it says is not understood");
     let bytes = match http.answer(url, MOST_ANSWER_BYTES).await {
         Ok(bytes) => bytes,
         Err(Miss::Never(error)) => return Err(error),
-        Err(Miss::Now(reason)) => return Err(unreachable(reason)),
-        Err(Miss::Stale) => return Err(unreachable("its answer is not understood".to_owned())),
+        Err(Miss::Now(reason)) => return Err(no_answer(&reason)),
+        Err(Miss::Stale) => return Err(nonsense()),
     };
-    serde_json::from_slice(&bytes)
-        .map_err(|_| unreachable("its answer is not understood".to_owned()))
+    serde_json::from_slice(&bytes).map_err(|_| nonsense())
 }
 
 #[cfg(test)]

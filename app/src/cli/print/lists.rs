@@ -5,9 +5,9 @@
 use super::{Printer, clean, indent, write_json};
 use crate::config::DataDirs;
 use crate::message::{
-    AskedReport, CatalogReport, CatalogSummary, DocumentSummary, FileOutcome, Finding, Fit,
-    HubReport, Level, ModelDetails, ModelSummary, SettingsReport, StatusReport, ThreadReport,
-    ThreadSummary, WorkspaceSummary,
+    AskedReport, CatalogReport, CatalogSummary, DocumentSummary, FileOutcome, Finding, HubReport,
+    Level, ModelDetails, ModelSummary, SettingsReport, StatusReport, ThreadReport, ThreadSummary,
+    WorkspaceSummary,
 };
 use crate::units::{size, time};
 
@@ -315,27 +315,15 @@ impl Printer {
     pub(super) fn hub(&self, report: &HubReport) {
         if report.files.is_empty() {
             for found in &report.repositories {
-                let license = found.license.as_deref().unwrap_or("licence not named");
-                let gated = if found.is_gated {
-                    ", needs an account there"
-                } else {
-                    ""
-                };
                 self.line(&format!(
-                    "{:<58} {:>10} downloads  {}{gated}",
+                    "{:<58} {}",
                     clean(&found.name),
-                    found.downloads,
-                    clean(license)
+                    clean(&found.facts())
                 ));
             }
         }
         for file in &report.files {
-            self.line(&format!(
-                "{:<72} {:>9}  {}",
-                clean(&file.model),
-                file.size_bytes.map(size).unwrap_or_default(),
-                file.fit.map(Fit::words).unwrap_or_default()
-            ));
+            self.line(&format!("{:<72} {}", clean(&file.model), file.facts()));
         }
         let next = if !report.files.is_empty() {
             "`satchel models download OWNER/REPOSITORY/FILE.gguf` fetches one."
