@@ -13,7 +13,7 @@ use llama_cpp_2::context::params::LlamaContextParams;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
 
-use crate::PROMPT_CHUNK_TOKENS;
+use crate::chunk::prompt_chunk_tokens;
 use crate::error::LoadError;
 use crate::gpu::Placement;
 use crate::llama_log::LlamaLog;
@@ -82,18 +82,18 @@ pub(crate) fn chat_context<'m>(
     backend: &LlamaBackend,
     model: &'m LlamaModel,
     context_len_tokens: u32,
+    chunk_tokens: usize,
     on_gpu: bool,
-    threads_for_reading: u32,
-    threads_for_writing: u32,
+    threads: u32,
     adapter: Option<&LoadedAdapter>,
     log: &LlamaLog,
 ) -> Result<LlamaContext<'m>, LoadError> {
     if !on_gpu {
         check_memory(kv_cache_bytes(model, context_len_tokens))?;
     }
-    let params = chat_params(context_len_tokens)
-        .with_n_threads(threads_for_writing.cast_signed())
-        .with_n_threads_batch(threads_for_reading.cast_signed());
+    let params = chat_params(context_len_tokens, chunk_tokens)
+        .with_n_threads(threads.cast_signed())
+        .with_n_threads_batch(threads.cast_signed());
     let mut context = new_context(backend, model, params, log)?;
     if let Some(LoadedAdapter { adapter, scale }) = adapter {
         context
@@ -106,15 +106,22 @@ pub(crate) fn chat_context<'m>(
 }
 
 /// What the context of a model in this role will be like, as far as its size in memory goes.
-pub(crate) fn params_of(role: Role) -> LlamaContextParams {
-    match role {
-        Role::Chat { context_len_tokens } => chat_params(context_len_tokens),
+pub(crate) fn params_of(spec: &ModelSpec) -> LlamaContextParams {
+    match spec.role {
+        Role::Chat { context_len_tokens } => {
+            chat_params(context_len_tokens, chunk_tokens_of(&spec.path))
+        }
         Role::Embedder | Role::Reranker => LlamaContextParams::default(),
     }
 }
 
-fn chat_params(context_len_tokens: u32) -> LlamaContextParams {
-    let chunk = PROMPT_CHUNK_TOKENS as u32;
+/// Tokens of a prompt that the model in this file reads at once.
+pub(crate) fn chunk_tokens_of(model: &Path) -> usize {
+    prompt_chunk_tokens(std::fs::metadata(model).map_or(0, |file| file.len()))
+}
+
+fn chat_params(context_len_tokens: u32, chunk_tokens: usize) -> LlamaContextParams {
+    let chunk = u32::try_from(chunk_tokens).unwrap_or(u32::MAX);
     LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(context_len_tokens))
         .with_n_batch(chunk)

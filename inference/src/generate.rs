@@ -1,9 +1,9 @@
 //! Reads a prompt and writes an answer, token by token.
 //!
 //! Keeps what was read: a follow-up question shares its beginning with the one before, and only what differs is read
-//! again. A request stops within one token while writing and within [`PROMPT_CHUNK_TOKENS`] while reading; whatever
-//! happens, the tokens in the context and the list of them stay equal. The number of threads that write follows what
-//! other programs leave free (see [`threads`](crate::threads)). Start at [`Generator::run`].
+//! again. A request stops within one token while writing and within one chunk while reading (see [`chunk`](crate::chunk));
+//! whatever happens, the tokens in the context and the list of them stay equal. The number of threads follows what other
+//! programs leave free (see [`threads`](crate::threads)). Start at [`Generator::run`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -25,9 +25,6 @@ use crate::text_stream::{AnswerText, Pushed};
 use crate::thoughts::{MARKS, Manner, Said, Thoughts};
 use crate::threads::OtherWork;
 
-/// Tokens of a prompt that are read at once, and so the longest wait until a cancelled request stops reading.
-pub const PROMPT_CHUNK_TOKENS: usize = 128;
-
 /// A chat model with its context.
 pub(crate) struct Generator<'m> {
     model: &'m LlamaModel,
@@ -40,16 +37,18 @@ pub(crate) struct Generator<'m> {
     batch: LlamaBatch<'static>,
     /// Tokens that mark thoughts; others without text of their own are not shown.
     marks: Vec<LlamaToken>,
-    /// Threads that may write, and those that do.
+    /// Tokens that are read at once.
+    chunk_tokens: usize,
+    /// Threads that may compute, and those that do.
     most_threads: u32,
     threads: u32,
-    /// `None` where the processor does not write, or its share cannot be changed.
+    /// `None` where the processor does not compute, or its share cannot be changed.
     others: Option<OtherWork>,
     /// Conversations that another one took the place of.
     shelf: Shelf,
 }
 
-/// Makes a context that writes with so many threads.
+/// Makes a context that computes with so many threads.
 pub(crate) type ContextMaker<'m> = Box<dyn Fn(u32) -> Result<LlamaContext<'m>, LoadError> + 'm>;
 
 /// An answer to be written.
@@ -83,6 +82,7 @@ impl<'m> Generator<'m> {
         model: &'m LlamaModel,
         maker: ContextMaker<'m>,
         context_len_tokens: usize,
+        chunk_tokens: usize,
         most_threads: u32,
         gpu: bool,
     ) -> Result<Self, LoadError> {
@@ -93,8 +93,9 @@ impl<'m> Generator<'m> {
             context,
             context_len_tokens,
             known: Vec::new(),
-            batch: LlamaBatch::new(PROMPT_CHUNK_TOKENS, 1),
+            batch: LlamaBatch::new(chunk_tokens, 1),
             marks: marks(model),
+            chunk_tokens,
             most_threads,
             threads: most_threads,
             others: (!gpu).then(OtherWork::default),
@@ -135,7 +136,6 @@ impl<'m> Generator<'m> {
         emit: &mut dyn FnMut(StreamEvent),
     ) -> Result<(), RequestError> {
         let begin = Instant::now();
-        self.follow_others()?;
         self.change_conversation(task.prompt)?;
         let cached_tokens = self.keep_common_beginning(task.prompt);
         let is_read = self.read(task, cached_tokens, emit)?;
@@ -278,10 +278,11 @@ impl<'m> Generator<'m> {
             total_tokens,
             cached_tokens,
         });
-        for chunk in task.prompt[cached_tokens..].chunks(PROMPT_CHUNK_TOKENS) {
+        for chunk in task.prompt[cached_tokens..].chunks(self.chunk_tokens) {
             if task.is_cancelled() {
                 return Ok(false);
             }
+            self.follow_others()?;
             let is_last = self.known.len() + chunk.len() == total_tokens;
             self.compute(chunk, is_last)?;
             emit(StreamEvent::Prompt {
@@ -388,12 +389,12 @@ impl<'m> Generator<'m> {
         self.context.as_ref().ok_or_else(no_context)
     }
 
-    /// Writes with fewer threads while others need the cores, and with all of them again when they are free.
+    /// Computes with fewer threads while others need the cores, and with all of them again when they are free.
     fn follow_others(&mut self) -> Result<(), RequestError> {
         let Some(others) = &mut self.others else {
             return Ok(());
         };
-        let threads = others.threads_for_writing(self.threads, self.most_threads);
+        let threads = others.threads_beside_them(self.threads, self.most_threads);
         if threads == self.threads {
             return Ok(());
         }
@@ -430,7 +431,7 @@ impl<'m> Generator<'m> {
         let known = std::mem::take(&mut self.known);
         self.forget();
         known
-            .chunks(PROMPT_CHUNK_TOKENS)
+            .chunks(self.chunk_tokens)
             .try_for_each(|chunk| self.compute(chunk, false))
     }
 }
@@ -534,8 +535,8 @@ fn shelf_bytes() -> usize {
         .min(MAX_SHELF_BYTES)
 }
 
-/// Tokens that are read again rather than copied: one chunk of reading, in which somebody waits at least anyway.
-const WORTH_A_COPY: usize = PROMPT_CHUNK_TOKENS;
+/// Tokens that are read again rather than copied: about as many as are read in the time that nobody minds.
+const WORTH_A_COPY: usize = 128;
 /// Room for a conversation of 3,600 tokens with a model of four billion weights (144 KiB each token).
 const MAX_SHELF_BYTES: usize = 512 << 20;
 const FREE_SHARE_OF_SHELF: u64 = 16;

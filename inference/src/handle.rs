@@ -115,8 +115,8 @@ impl EngineHandle {
     /// Begins an answer.
     ///
     /// Returns as soon as the prompt is laid out and fits; the answer comes through the stream. It waits for answers
-    /// asked for earlier. Dropping the stream stops the model within one token, or within
-    /// [`PROMPT_CHUNK_TOKENS`](crate::PROMPT_CHUNK_TOKENS) tokens while it still reads.
+    /// asked for earlier. Dropping the stream stops the model within one token, or after the chunk of
+    /// [`prompt_chunk_tokens`](crate::prompt_chunk_tokens) that it reads.
     ///
     /// # Errors
     /// [`EngineError::PromptTooLong`] and [`EngineError::Template`] before anything is read; those of

@@ -46,12 +46,14 @@ mod worker;
 
 mod backends;
 mod chat_template;
+mod chunk;
 mod device;
 mod embed;
 mod embed_plan;
 mod engine;
 mod generate;
 mod gpu;
+mod likeliest;
 mod llama_log;
 mod marked;
 mod prompt;
@@ -75,11 +77,11 @@ mod measure;
 #[cfg(feature = "test-support")]
 pub mod fake;
 
+pub use chunk::prompt_chunk_tokens;
 pub use device::{Device, DeviceKind, GPU_MARGIN_BYTES, gpus_to_use};
 pub use embed::MAX_EMBED_WINDOW_TOKENS;
 pub use error::{EngineError, LoadError};
 pub use frame::MAX_FRAME_BYTES;
-pub use generate::PROMPT_CHUNK_TOKENS;
 pub use handle::{EngineHandle, TokenStream, WorkerCommand, devices};
 pub use request::{
     Adapter, AnswerForm, ChatMessage, ChatRole, Embeddings, GenerateRequest, GpuLayers, GpuUse,

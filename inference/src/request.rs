@@ -276,8 +276,8 @@ impl Sampling {
 /// What a [`TokenStream`](crate::TokenStream) delivers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum StreamEvent {
-    /// The prompt is being read. Comes once at the start and after each chunk of at most
-    /// [`PROMPT_CHUNK_TOKENS`](crate::PROMPT_CHUNK_TOKENS) tokens.
+    /// The prompt is being read. Comes once at the start and after each chunk of
+    /// [`prompt_chunk_tokens`](crate::prompt_chunk_tokens).
     Prompt {
         /// Tokens known by now, cached ones included.
         done_tokens: usize,

@@ -1,8 +1,7 @@
 //! How many threads a model computes with.
 //!
-//! Two kinds of work differ. Reading a prompt is arithmetic, and more threads never hurt. Writing is a long row of small
-//! steps, each as fast as its slowest thread: when another program takes one core, the thread that shares it holds up
-//! all others. Measured with SmolLM2-135M Q4_1 on two cores of an AMD EPYC (AVX2) by
+//! A model computes in many small steps, each as fast as its slowest thread: when another program takes one core, the
+//! thread that shares it holds up all others. Measured with SmolLM2-135M Q4_1 on two cores of an AMD EPYC (AVX2) by
 //! `measure_reading_and_writing` in `measure.rs`, in tokens per second, typical of several runs:
 //!
 //! | threads | reads 512, idle | writes 64, idle | reads, one core busy | writes, one core busy |
@@ -10,10 +9,9 @@
 //! | 2 | 281 | 93 | 110 to 137 | 25 to 30 |
 //! | 1 | 146 | 60 | 141 | 57 |
 //!
-//! So a model reads with every core, and writes with as many as other programs leave free; [`OtherWork`] watches them. An
-//! answer of 100 tokens beside a busy core then comes at 46 tokens per second, the moment of noticing included.
-//! Letting threads sleep instead of spin between steps (`OMP_WAIT_POLICY=passive`) is no way out: 50 when idle, 40 when
-//! busy. Reading in chunks of 128 tokens instead of 512 costs nothing (280 against 281).
+//! So a model computes with as many threads as other programs leave cores free; [`OtherWork`] watches them. An answer of
+//! 100 tokens beside a busy core then comes at 46 tokens per second, the moment of noticing included. Letting threads
+//! sleep instead of spin between steps (`OMP_WAIT_POLICY=passive`) is no way out: 50 when idle, 40 when busy.
 //!
 //! Reads what the system says about its cores; starts no thread.
 
@@ -82,10 +80,10 @@ struct Clocks {
 }
 
 impl OtherWork {
-    /// How many threads should write now, given that so many did since the last call and at most so many may.
+    /// How many threads should compute now, given that so many did since the last call and at most so many may.
     ///
     /// Stays with `current` until there is something to judge by.
-    pub(crate) fn threads_for_writing(&mut self, current: u32, most: u32) -> u32 {
+    pub(crate) fn threads_beside_them(&mut self, current: u32, most: u32) -> u32 {
         if self
             .last
             .is_some_and(|last| last.at.elapsed() < SHORTEST_JUDGED)
@@ -222,8 +220,8 @@ mod tests {
     #[test]
     fn without_two_moments_nothing_changes() {
         let mut others = OtherWork::default();
-        assert_eq!(others.threads_for_writing(2, 4), 2);
-        assert_eq!(others.threads_for_writing(2, 4), 2);
+        assert_eq!(others.threads_beside_them(2, 4), 2);
+        assert_eq!(others.threads_beside_them(2, 4), 2);
     }
 
     #[test]

@@ -85,7 +85,7 @@ fn serve(spec: &ModelSpec, output: &Output, log: &LlamaLog) -> ExitCode {
     output.send(&FromWorker::Ready {
         devices: device::list(),
     });
-    let placement = gpu::place(spec, engine::params_of(spec.role));
+    let placement = gpu::place(spec, engine::params_of(spec));
     let on_gpu = placement.on_gpu;
     let held = hold(&started, spec, &placement, output, log);
     let held = match held {
@@ -120,15 +120,7 @@ fn hold(
     let threads = threads::choose(spec.threads);
     let on_gpu = placement.on_gpu;
     let adapter = adapter.as_ref();
-    let mut hands = Hands::new(
-        &llama.backend,
-        &model,
-        adapter,
-        spec.role,
-        on_gpu,
-        threads,
-        log,
-    )?;
+    let mut hands = Hands::new(&llama.backend, &model, adapter, spec, on_gpu, threads, log)?;
     let context_len_tokens = hands.context_len_tokens();
     let info = engine::describe(&model, context_len_tokens, threads);
     output.send(&FromWorker::Loaded(ModelInfo {
@@ -179,29 +171,31 @@ impl<'m> Hands<'m> {
         backend: &'m LlamaBackend,
         model: &'m LlamaModel,
         adapter: Option<&'m LoadedAdapter>,
-        role: Role,
+        spec: &ModelSpec,
         on_gpu: bool,
         threads: u32,
         log: &LlamaLog,
     ) -> Result<Self, LoadError> {
-        match role {
+        match spec.role {
             Role::Chat { context_len_tokens } => {
+                let chunk_tokens = engine::chunk_tokens_of(&spec.path);
                 let context_len_tokens = engine::chat_context_len(model, context_len_tokens);
                 let log = log.clone();
-                let maker = Box::new(move |threads_for_writing| {
+                let maker = Box::new(move |threads| {
                     engine::chat_context(
                         backend,
                         model,
                         context_len_tokens,
+                        chunk_tokens,
                         on_gpu,
                         threads,
-                        threads_for_writing,
                         adapter,
                         &log,
                     )
                 });
                 let length = context_len_tokens as usize;
-                let generator = Generator::new(model, maker, length, threads, on_gpu)?;
+                let generator =
+                    Generator::new(model, maker, length, chunk_tokens, threads, on_gpu)?;
                 let generator = Box::new(generator);
                 Ok(Self::Chat {
                     generator,

@@ -112,13 +112,11 @@ impl CatalogEntry {
         let table = (table as u64).min(self.size_bytes / 2);
         let output_bytes = if layout.ties_output { 0 } else { table };
         let layers = self.size_bytes - table - output_bytes;
-        Some(ModelShape::even(
-            layout,
-            layers,
-            self.kv_bytes_per_token,
-            table,
-            output_bytes,
-        ))
+        let kept = self.kv_bytes_per_token;
+        Some(ModelShape {
+            has_window: matches!(self.architecture.as_str(), "gemma3" | "gpt-oss"),
+            ..ModelShape::even(layout, layers, kept, table, output_bytes)
+        })
     }
 }
 

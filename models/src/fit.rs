@@ -108,10 +108,12 @@ fn compute_bytes(shape: &ModelShape, cells: u64, batch_tokens: u32) -> u64 {
 /// The vectors of the tokens, and which tokens see which.
 fn inputs_bytes(shape: &ModelShape, cells: u64, batch_tokens: u32) -> u64 {
     let batch = u64::from(batch_tokens).min(cells);
-    let seen = if shape.layers.iter().any(|layer| layer.kept_per_token > 0) {
-        cells
-    } else {
-        0
+    let is_list = shape.layers.iter().any(|layer| layer.kept_per_token > 0);
+    let seen = match (is_list, shape.has_window) {
+        (false, _) => 0,
+        (true, false) => cells,
+        // Once for the layers that see all, once for those that see the last tokens.
+        (true, true) => 2 * cells,
     };
     batch * (shape.embedding_dim * NUMBER_BYTES + seen * KEPT_BYTES)
 }

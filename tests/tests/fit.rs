@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use satchel_inference::{
-    DeviceKind, EngineHandle, GpuLayers, MemoryUse, ModelSpec, PROMPT_CHUNK_TOKENS, Role,
-    WorkerCommand,
+    DeviceKind, EngineHandle, GpuLayers, MemoryUse, ModelSpec, Role, WorkerCommand,
+    prompt_chunk_tokens,
 };
 use satchel_models::fit::{Need, Wish, need};
 use satchel_tests::{satchel_bin, starter_chat_model, toy_models};
@@ -15,7 +15,7 @@ fn foretold(model: &Path, context_len_tokens: u32, gpu_layers: u32) -> Need {
     let summary = satchel_models::gguf::check(model).unwrap();
     let wish = Wish {
         context_len_tokens,
-        batch_tokens: PROMPT_CHUNK_TOKENS as u32,
+        batch_tokens: prompt_chunk_tokens(summary.file_bytes) as u32,
         gpu_layers,
     };
     need(&summary.shape, wish)

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use satchel_inference::PROMPT_CHUNK_TOKENS;
+use satchel_inference::prompt_chunk_tokens;
 use satchel_models::catalog::{self, CatalogEntry};
 use satchel_models::fit::{self, Advice, Machine, Verdict};
 use satchel_models::gguf::{self, GgufSummary, ModelShape};
@@ -19,7 +19,10 @@ use crate::message::{Failure, FailureKind, Fit, FitReport, ModelDetails};
 #[must_use]
 pub fn of_entry(entry: &CatalogEntry, machine: &Machine, context: Option<u32>) -> FitReport {
     match entry.shape() {
-        Some(shape) => report(&advice(&shape, machine, context, entry.context_len_tokens)),
+        Some(shape) => {
+            let most = entry.context_len_tokens;
+            report(&advice(&shape, entry.size_bytes, machine, context, most))
+        }
         None => embedder(machine, entry.size_bytes),
     }
 }
@@ -29,7 +32,13 @@ pub fn of_entry(entry: &CatalogEntry, machine: &Machine, context: Option<u32>) -
 pub fn of_summary(summary: &GgufSummary, machine: &Machine, context: Option<u32>) -> FitReport {
     if summary.kind == ModelKind::Chat {
         let most = summary.context_len_tokens;
-        report(&advice(&summary.shape, machine, context, most))
+        report(&advice(
+            &summary.shape,
+            summary.file_bytes,
+            machine,
+            context,
+            most,
+        ))
     } else {
         embedder(machine, summary.shape.weights_bytes())
     }
@@ -56,7 +65,13 @@ pub fn of_chat_model(
 ) -> Result<Advice, Failure> {
     let summary = checked(&model.path)?;
     let most = model.context_len_tokens;
-    Ok(advice(&summary.shape, machine, context, most))
+    Ok(advice(
+        &summary.shape,
+        summary.file_bytes,
+        machine,
+        context,
+        most,
+    ))
 }
 
 /// Everything about an installed model, one of the catalogue, or a file.
@@ -174,8 +189,15 @@ fn checked(path: &Path) -> Result<GgufSummary, Failure> {
     gguf::check(path).map_err(|error| failure::of_model_file(path, &error))
 }
 
-fn advice(shape: &ModelShape, machine: &Machine, context: Option<u32>, most: u32) -> Advice {
-    fit::judge(shape, machine, context, most, PROMPT_CHUNK_TOKENS as u32)
+fn advice(
+    shape: &ModelShape,
+    file_bytes: u64,
+    machine: &Machine,
+    context: Option<u32>,
+    most: u32,
+) -> Advice {
+    let chunk = u32::try_from(prompt_chunk_tokens(file_bytes)).unwrap_or(u32::MAX);
+    fit::judge(shape, machine, context, most, chunk)
 }
 
 fn report(advice: &Advice) -> FitReport {

@@ -411,6 +411,7 @@ impl Facts<'_> {
             value_len: number("attention.value_length")?.unwrap_or(head_len),
             is_latent: number("attention.key_length_mla")?.is_some(),
             sharing_layers: number("attention.shared_kv_layers")?.unwrap_or(0),
+            has_window: number("attention.sliding_window")?.is_some_and(|tokens| tokens > 0),
             state_len: number("ssm.state_size")?.unwrap_or(0),
             inner_len: number("ssm.inner_size")?.unwrap_or(0),
             experts: (

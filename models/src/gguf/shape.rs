@@ -27,6 +27,8 @@ pub struct ModelShape {
     pub feed_forward_len: u64,
     /// Of each layer's expert weights, how many of so many experts work for a token; (1, 1) without experts.
     pub experts: (u64, u64),
+    /// Some layers see the last tokens only, as in Gemma 3.
+    pub has_window: bool,
 }
 
 /// One layer.
@@ -70,6 +72,7 @@ impl ModelShape {
             embedding_dim: layout.embedding_len,
             feed_forward_len: 0,
             experts: layout.experts.unwrap_or((1, 1)),
+            has_window: false,
         }
     }
 
@@ -109,6 +112,7 @@ pub(super) struct Attention {
     pub(super) is_latent: bool,
     /// Of the last layers so many use what an earlier one keeps.
     pub(super) sharing_layers: u64,
+    pub(super) has_window: bool,
     pub(super) state_len: u64,
     pub(super) inner_len: u64,
     pub(super) experts: (u64, u64),
@@ -124,6 +128,7 @@ pub(super) fn of(header: &Header, block_count: u32, attention: &Attention) -> Mo
             (0, _) | (_, 0) => (1, 1),
             experts => experts,
         },
+        has_window: attention.has_window,
         ..ModelShape::default()
     };
     let mut kept = vec![Kept::default(); block_count as usize];
