@@ -1,10 +1,10 @@
-//! Prompt and generation speed beside llama-bench, and embedding speed per CPU variant.
+//! Prompt and generation speed beside llama-bench and node-llama-cpp, embedding speed per CPU variant and beside
+//! onnxruntime.
 //!
 //! `make bench BENCH=inference`. Runs of both programs take turns, so that a change of the machine's pace hits
 //! both; each value is one whole run.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +13,7 @@ use satchel_inference::{
     Thinking, WorkerCommand,
 };
 use satchel_tests::bench::{Row, invented_text, print};
-use satchel_tests::{models_dir, satchel_bin};
+use satchel_tests::{models_dir, peers, satchel_bin};
 
 /// As `llama-bench -p 512` and `llama-bench -n 128 -d 512`: the answer follows the prompt.
 const PROMPT_TOKENS: usize = 512;
@@ -30,6 +30,7 @@ fn main() {
         generation(&chat).await;
         beside_a_busy_core(&chat).await;
         embedding(&embedder).await;
+        embedding_beside_onnxruntime(&embedder).await;
     });
 }
 
@@ -90,35 +91,47 @@ async fn generation(model: &Path) {
         },
     );
     let info = engine.info().await.expect("the model loads");
-    let peer = peer();
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let (mut prompt, mut output, mut prompt_ratio, mut output_ratio) =
-        (vec![], vec![], vec![], vec![]);
+    let (bench, node) = (peers::llama_bench(&satchel_bin()), peers::node_llama_cpp());
+    let threads = threads();
+    let (mut prompt, mut output) = (vec![], vec![]);
+    let mut ratios: [Vec<f64>; 4] = Default::default();
     // The first run of each loads the model and is not counted.
     for run in 0..=RUNS {
         let (ours_prompt, ours_output) = generate_once(&engine, run as u64).await;
-        let theirs = peer
+        let bench = bench
             .as_deref()
-            .and_then(|peer| llama_bench(peer, model, threads));
+            .and_then(|peer| peers::run_llama_bench(peer, model, threads));
+        let node = node
+            .as_deref()
+            .and_then(|peer| peers::run_node_llama_cpp(peer, model, threads));
         if run == 0 {
             continue;
         }
         prompt.push(ours_prompt);
         output.push(ours_output);
-        if let Some((their_prompt, their_output)) = theirs {
-            prompt_ratio.push(ours_prompt / their_prompt);
-            output_ratio.push(ours_output / their_output);
+        if let Some((their_prompt, their_output)) = bench {
+            ratios[0].push(ours_prompt / their_prompt);
+            ratios[1].push(ours_output / their_output);
+        }
+        if let Some((their_prompt, their_output)) = node {
+            ratios[2].push(ours_prompt / their_prompt);
+            ratios[3].push(ours_output / their_output);
         }
     }
     let mut rows = vec![
         Row::new("prompt [tokens/s]", prompt),
         Row::new("generation [tokens/s]", output),
     ];
-    if prompt_ratio.is_empty() {
-        println!("llama-bench is not there: no ratios (packaging/bench-peers.sh says why)");
-    } else {
-        rows.push(Row::new("prompt / llama-bench", prompt_ratio).at_least(0.97));
-        rows.push(Row::new("generation / llama-bench", output_ratio).at_least(0.97));
+    let goals = [
+        ("prompt / llama-bench", 0.97),
+        ("generation / llama-bench", 0.97),
+        ("prompt / node-llama-cpp, prebuilt", 1.0),
+        ("generation / node-llama-cpp, prebuilt", 1.0),
+    ];
+    for ((what, least), ratios) in goals.into_iter().zip(ratios) {
+        if !ratios.is_empty() {
+            rows.push(Row::new(what, ratios).at_least(least));
+        }
     }
     print(
         &format!(
@@ -132,8 +145,8 @@ async fn generation(model: &Path) {
 
 /// Writing while something else keeps one core busy, as an import or another program does.
 async fn beside_a_busy_core(model: &Path) {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let Some(peer) = peer().filter(|_| threads > 1) else {
+    let threads = threads();
+    let Some(peer) = peers::llama_bench(&satchel_bin()).filter(|_| threads > 1) else {
         println!("writing beside a busy core: not measured (one core, or no llama-bench)");
         return;
     };
@@ -146,8 +159,8 @@ async fn beside_a_busy_core(model: &Path) {
     let (mut output, mut to_fixed, mut to_better) = (vec![], vec![], vec![]);
     for run in 0..=RUNS {
         let (_, ours) = generate_once(&engine, 1000 + run as u64).await;
-        let fixed = llama_bench(&peer, model, threads);
-        let fewer = llama_bench(&peer, model, threads - 1);
+        let fixed = peers::run_llama_bench(&peer, model, threads);
+        let fewer = peers::run_llama_bench(&peer, model, threads - 1);
         if let (Some((_, fixed)), Some((_, fewer)), 1..) = (fixed, fewer, run) {
             output.push(ours);
             to_fixed.push(ours / fixed);
@@ -241,49 +254,67 @@ async fn generate_once(engine: &EngineHandle, seed: u64) -> (f64, f64) {
     }
 }
 
-fn peer() -> Option<PathBuf> {
-    let script = satchel_tests::repository::root().join("packaging/bench-peers.sh");
-    let target = satchel_bin().ancestors().nth(2)?.to_path_buf();
-    let built = Command::new(script)
-        .arg(target)
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .ok()?;
-    let path = PathBuf::from(String::from_utf8_lossy(&built.stdout).trim());
-    (built.status.success() && path.is_file()).then_some(path)
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn llama_bench(peer: &Path, model: &Path, threads: usize) -> Option<(f64, f64)> {
-    let rate = |what: &[&str]| {
-        let run = Command::new(peer)
-            .args([
-                "-m",
-                model.to_str()?,
-                "-r",
-                "1",
-                "-o",
-                "json",
-                "-t",
-                &threads.to_string(),
-            ])
-            .args(what)
-            .current_dir(peer.parent()?)
-            .output()
-            .ok()?;
-        let rows: serde_json::Value = serde_json::from_slice(&run.stdout).ok()?;
-        rows[0]["avg_ts"].as_f64()
+/// Beside onnxruntime, which gets the texts as tokens; ours are counted from the words on, through the worker.
+async fn embedding_beside_onnxruntime(model: &Path) {
+    let Some(folder) = std::env::var_os("SATCHEL_BENCH_EMBEDDER_DIR").map(PathBuf::from) else {
+        println!("embedding beside onnxruntime: `make bench` says where its weights are");
+        return;
     };
-    Some((
-        rate(&["-p", "512", "-n", "0"])?,
-        rate(&["-p", "0", "-n", "128", "-d", "512"])?,
-    ))
+    let Some(python) = peers::onnxruntime() else {
+        return;
+    };
+    let texts = abstracts();
+    let engine = engine(model, Role::Embedder);
+    embed_once(&engine, &texts).await;
+    let (mut ours, mut to_f32, mut to_int8) = (vec![], vec![], vec![]);
+    let (mut our_cosine, mut their_cosine) = (vec![], vec![]);
+    for _ in 0..RUNS {
+        let (tokens, seconds) = embed_once(&engine, &texts).await;
+        let Some(theirs) = peers::run_onnxruntime(&python, &folder, threads(), &texts) else {
+            println!("onnxruntime failed: not measured");
+            return;
+        };
+        ours.push(tokens / seconds);
+        to_f32.push(tokens / seconds / theirs.f32);
+        to_int8.push(tokens / seconds / theirs.int8);
+        let vectors = engine.embed(texts.clone()).await.expect("embedded").vectors;
+        our_cosine.push(mean_cosine(&vectors, &theirs.f32_vectors));
+        their_cosine.push(mean_cosine(&theirs.int8_vectors, &theirs.f32_vectors));
+    }
+    engine.unload().await;
+    print(
+        "Embedding beside onnxruntime, all-MiniLM-L6-v2, the same texts",
+        &[
+            Row::new("through the worker [tokens/s]", ours),
+            Row::new("to onnxruntime f32", to_f32).at_least(1.8),
+            Row::new("to onnxruntime int8", to_int8).at_least(1.0),
+            Row::new("mean cosine to f32, ours", our_cosine),
+            Row::new("mean cosine to f32, onnxruntime int8", their_cosine),
+        ],
+    );
+}
+
+fn mean_cosine(some: &[Vec<f32>], others: &[Vec<f32>]) -> f64 {
+    let pairs = some.iter().zip(others);
+    let sum: f32 = pairs
+        .map(|(one, other)| one.iter().zip(other).map(|(x, y)| x * y).sum::<f32>())
+        .sum();
+    f64::from(sum) / some.len() as f64
+}
+
+/// Texts of some 200 tokens, as abstracts are.
+fn abstracts() -> Vec<String> {
+    (0..64)
+        .map(|seed| invented_text(70_000 + seed, 110))
+        .collect()
 }
 
 async fn embedding(model: &Path) {
-    // Abstract-like texts of some 200 tokens.
-    let texts: Vec<String> = (0..64)
-        .map(|seed| invented_text(70_000 + seed, 110))
-        .collect();
+    let texts = abstracts();
     let mut rows = Vec::new();
     for variant in variants() {
         let command = worker_with_variant(&variant);

@@ -16,6 +16,7 @@ pub mod file_host;
 pub mod in_process;
 pub mod laptop;
 pub mod pairing;
+pub mod peers;
 pub mod repository;
 pub mod source;
 pub mod toy_models;
