@@ -195,6 +195,8 @@ pub enum Command {
         /// Id of an installed model or in the catalogue, or the absolute path of a GGUF file.
         model: String,
     },
+    /// Try which build of llama.cpp is the fastest on this processor, and compute with it from then on.
+    MeasureProcessor,
     /// Remove an installed model.
     RemoveModel {
         /// Model id as listed.
@@ -295,6 +297,8 @@ pub enum Stage {
     Download,
     /// Receiving what other laptops have; counts entries.
     Receiving,
+    /// Trying a model with each build for processors; counts runs.
+    Measuring,
 }
 
 impl Stage {
@@ -312,6 +316,7 @@ impl Stage {
             Self::Model => "Preparing the model file",
             Self::Download => "Downloading the model",
             Self::Receiving => "Receiving from the other laptops",
+            Self::Measuring => "Measuring the processor",
         }
     }
 }

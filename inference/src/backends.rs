@@ -55,7 +55,14 @@ pub(crate) fn backends_dir() -> Result<PathBuf, BackendError> {
 }
 
 /// Loads the processor code, what drives GPUs where that is wanted, and starts llama.cpp.
-pub(crate) fn load(dir: &Path, gpu: bool, log: &LlamaLog) -> Result<Backends, BackendError> {
+///
+/// Of the builds for processors the one in the environment, else `preferred`, else the one of the highest score.
+pub(crate) fn load(
+    dir: &Path,
+    gpu: bool,
+    preferred: Option<&str>,
+    log: &LlamaLog,
+) -> Result<Backends, BackendError> {
     if std::env::var_os(FOREIGN_PATH_ENV).is_some() {
         return Err(BackendError::ForeignPath);
     }
@@ -68,7 +75,12 @@ pub(crate) fn load(dir: &Path, gpu: bool, log: &LlamaLog) -> Result<Backends, Ba
     llama_cpp_2::send_logs_to_tracing(llama_cpp_2::LogOptions::default());
     match std::env::var(CPU_VARIANT_ENV) {
         Ok(name) if !name.is_empty() => load_variant(dir, &name)?,
-        _ => load_backends_from_path(dir),
+        _ => {
+            let is_loaded = preferred.is_some_and(|name| load_variant(dir, name).is_ok());
+            if !is_loaded {
+                load_backends_from_path(dir);
+            }
+        }
     }
     // Without a processor `LlamaBackend::init` would begin its own search.
     if !device::list()
@@ -85,6 +97,22 @@ pub(crate) fn load(dir: &Path, gpu: bool, log: &LlamaLog) -> Result<Backends, Ba
         backend: LlamaBackend::init()?,
         variant,
     })
+}
+
+/// The builds for processors beside a program, by name, whether they run on this one or not.
+#[must_use]
+pub fn processor_builds(program: &Path) -> Vec<String> {
+    let folder = program.with_file_name("backends");
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = files
+        .filter_map(|file| {
+            let name = file.file_name().into_string().ok()?;
+            let build = name.strip_prefix(FILE_PREFIX)?.strip_suffix(FILE_SUFFIX)?;
+            Some(build.to_owned())
+        })
+        .collect();
+    names.sort();
+    names
 }
 
 fn load_variant(dir: &Path, name: &str) -> Result<(), BackendError> {

@@ -77,6 +77,7 @@ mod measure;
 #[cfg(feature = "test-support")]
 pub mod fake;
 
+pub use backends::processor_builds;
 pub use chunk::prompt_chunk_tokens;
 pub use device::{Device, DeviceKind, GPU_MARGIN_BYTES, gpus_to_use};
 pub use embed::MAX_EMBED_WINDOW_TOKENS;

@@ -31,6 +31,7 @@ fn llama() -> Backends {
     backends::load(
         &backends::backends_dir().unwrap(),
         false,
+        None,
         &LlamaLog::default(),
     )
     .unwrap()

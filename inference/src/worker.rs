@@ -32,8 +32,11 @@ use crate::{device, engine, frame, stdio, threads};
 ///
 /// Call it before any thread is started: the worker locks itself in, and threads that exist already would stay outside.
 /// It reads and writes the process's standard input and output and must be its only user.
+///
+/// Of the builds for processors it takes `preferred_build`, and the one that llama.cpp thinks best where that is not there
+/// or cannot run here.
 #[must_use]
-pub fn run_worker() -> ExitCode {
+pub fn run_worker(preferred_build: Option<&str>) -> ExitCode {
     let Ok(pipe) = stdio::take_output() else {
         eprintln!("the standard output cannot be used");
         return ExitCode::FAILURE;
@@ -50,7 +53,7 @@ pub fn run_worker() -> ExitCode {
     let output = Output::new(pipe);
     tracing::subscriber::with_default(log.clone(), || match first {
         ToWorker::Devices => tell_devices(&output, &log),
-        ToWorker::Load(spec) => serve(&spec, &output, &log),
+        ToWorker::Load(spec) => serve(&spec, preferred_build, &output, &log),
         _ => {
             eprintln!("the first message must name a model");
             ExitCode::from(EXIT_USAGE)
@@ -59,7 +62,7 @@ pub fn run_worker() -> ExitCode {
 }
 
 fn tell_devices(output: &Output, log: &LlamaLog) -> ExitCode {
-    match start_llama(&[], true, log) {
+    match start_llama(&[], true, None, log) {
         Ok(_) => {
             output.send(&FromWorker::Ready {
                 devices: device::list(),
@@ -71,14 +74,14 @@ fn tell_devices(output: &Output, log: &LlamaLog) -> ExitCode {
 }
 
 /// Holds the model of `spec` until the program closes the pipe.
-fn serve(spec: &ModelSpec, output: &Output, log: &LlamaLog) -> ExitCode {
+fn serve(spec: &ModelSpec, build: Option<&str>, output: &Output, log: &LlamaLog) -> ExitCode {
     let gpu = spec.gpu_layers.wants_gpu();
     let files = [
         Some(&spec.path),
         spec.adapter.as_ref().map(|adapter| &adapter.path),
     ];
     let files: Vec<&Path> = files.into_iter().flatten().map(PathBuf::as_path).collect();
-    let started = match start_llama(&files, gpu, log) {
+    let started = match start_llama(&files, gpu, build, log) {
         Ok(started) => started,
         Err(error) => return output.unusable(&error),
     };
@@ -142,6 +145,7 @@ fn hold(
 fn start_llama(
     files: &[&Path],
     gpu: bool,
+    build: Option<&str>,
     log: &LlamaLog,
 ) -> Result<(Backends, String), BackendError> {
     let backends_dir = backends::backends_dir()?;
@@ -153,7 +157,7 @@ fn start_llama(
         gpu,
     };
     let sandbox = sandbox::lock_in(&needs);
-    Ok((backends::load(&backends_dir, gpu, log)?, sandbox))
+    Ok((backends::load(&backends_dir, gpu, build, log)?, sandbox))
 }
 
 /// What a model can do in its role.

@@ -372,35 +372,16 @@ async fn embed_once(engine: &EngineHandle, texts: &[String]) -> (f64, f64) {
 }
 
 fn variants() -> Vec<String> {
-    let folder = satchel_bin().with_file_name("backends");
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let mut names: Vec<String> = entries
-        .flatten()
-        .filter_map(|entry| {
-            Some(
-                entry
-                    .file_name()
-                    .to_str()?
-                    .strip_prefix("libggml-cpu-")?
-                    .strip_suffix(".so")?
-                    .to_owned(),
-            )
-        })
-        .filter(|name| {
-            [
-                "x64",
-                "sse42",
-                "haswell",
-                "skylakex",
-                "icelake",
-                "zen4",
-                "alderlake",
-            ]
-            .contains(&name.as_str())
-        })
-        .collect();
-    names.sort();
+    const COMPARED: [&str; 7] = [
+        "x64",
+        "sse42",
+        "haswell",
+        "skylakex",
+        "icelake",
+        "zen4",
+        "alderlake",
+    ];
+    let mut names = satchel_inference::processor_builds(&satchel_bin());
+    names.retain(|name| COMPARED.contains(&name.as_str()));
     names
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use satchel_models::ModelKind;
 use satchel_sync::keys::{KeyStatus, KeyStore};
 
-use super::{Shared, indexing, model_host, rest};
+use super::model_host::ModelHost;
+use super::{Shared, calibrate, indexing, model_host, rest};
 use crate::config::Settings;
 use crate::message::{Finding, Level};
 use crate::units::{self, time};
@@ -27,6 +28,7 @@ pub async fn examine(shared: &Arc<Shared>) -> Vec<Finding> {
         memory(&shared.settings.current()),
     ];
     findings.extend(devices(&shared.dirs.program).await);
+    findings.extend(processor(&shared.models));
     for kind in [ModelKind::Chat, ModelKind::Embedder] {
         findings.push(model(shared, kind).await);
     }
@@ -189,6 +191,14 @@ async fn devices(program: &Path) -> Vec<Finding> {
             ),
         )],
     }
+}
+
+/// What was measured of it; nothing where that is still to come.
+fn processor(models: &ModelHost) -> Option<Finding> {
+    let measured = models.calibration();
+    let speeds = measured.speeds();
+    let words = calibrate::words(&speeds, measured.build().as_deref());
+    (!speeds.is_empty()).then(|| good("Processor", &words.replace('\n', " ")))
 }
 
 async fn model(shared: &Arc<Shared>, kind: ModelKind) -> Finding {

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 pub mod answer;
 pub mod beside;
 pub mod borrow;
+pub mod calibrate;
 pub mod cite;
 pub mod completion;
 pub mod connect;
@@ -389,7 +390,8 @@ async fn carry_out(
         | Command::ShowModel { .. }
         | Command::DownloadModel { .. }
         | Command::DiscardDownload { .. }
-        | Command::RemoveModel { .. } => {
+        | Command::RemoveModel { .. }
+        | Command::MeasureProcessor => {
             model_host::carry_out(&shared.models, command, emitter).await
         }
         Command::Workspace(command) => {

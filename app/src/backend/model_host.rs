@@ -18,15 +18,18 @@ use satchel_models::{
 };
 use satchel_vector::{EmbedderKey, VectorStore};
 
+use super::calibrate::Calibration;
 use super::contacts::Contacts;
 use super::jobs::{Emitter, Meter};
 use super::preferences::Preferences;
-use super::{downloads, failure, fitting, hardware, hub};
+use super::{calibrate, downloads, failure, fitting, hardware, hub};
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Failure, FailureKind, ModelSummary, Reply, Stage};
 
 /// Below this no question fits into a window.
 const LEAST_CONTEXT: u32 = 256;
+/// Holds what is read and written to see how fast a build is.
+const CONTEXT_TO_MEASURE: u32 = 1024;
 
 /// Models and their workers.
 pub struct ModelHost {
@@ -34,6 +37,7 @@ pub struct ModelHost {
     settings: Arc<Preferences>,
     program: PathBuf,
     contacts: Contacts,
+    calibration: Calibration,
     /// What the user knows already: why no GPU is used, why the window is small.
     told_of_gpu: AtomicBool,
     told_of_window: AtomicBool,
@@ -85,6 +89,7 @@ impl ModelHost {
             settings,
             program: dirs.program.clone(),
             contacts: Contacts::new(&dirs.state),
+            calibration: Calibration::open(&dirs.state),
             told_of_gpu: AtomicBool::new(false),
             told_of_window: AtomicBool::new(false),
             machine: tokio::sync::OnceCell::new(),
@@ -140,6 +145,18 @@ impl ModelHost {
         &self.contacts
     }
 
+    /// What was measured of the processor.
+    #[must_use]
+    pub fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
+    /// The program whose workers run the models.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
@@ -185,8 +202,7 @@ impl ModelHost {
             return Ok(running.clone());
         }
         let Some(model) = self.chosen(ModelKind::Chat)? else {
-            return Err(Failure::new(FailureKind::NotFound, "no chat model is installed")
-                .with_hint("`satchel models catalog` lists some that `satchel models download` fetches; `satchel models import FILE.gguf` takes one of yours. Search works without."));
+            return Err(no_chat_model());
         };
         let wanted = self.settings.current().context_len_tokens;
         let advised = model.clone();
@@ -289,7 +305,42 @@ impl ModelHost {
             },
             adapter,
         };
-        EngineHandle::new(worker_command(&self.program, "inference"), spec)
+        let build = self.calibration.build();
+        EngineHandle::new(self.worker(build.as_deref()), spec)
+    }
+
+    /// How to start a worker that prefers a build for processors.
+    fn worker(&self, build: Option<&str>) -> WorkerCommand {
+        let mut command = worker_command(&self.program, "inference");
+        if let Some(build) = build {
+            command.args.extend(["--build".into(), build.into()]);
+        }
+        command
+    }
+
+    /// The chat model in a worker of its own, on the processor, to see how fast a build is; `None` leaves the choice to
+    /// llama.cpp. Nobody else uses it, and it counts as no use.
+    ///
+    /// # Errors
+    /// As for [`Self::chat`].
+    pub async fn engine_to_measure(&self, build: Option<&str>) -> Result<EngineHandle, Failure> {
+        let Some(model) = self.chosen(ModelKind::Chat)? else {
+            return Err(no_chat_model());
+        };
+        let store = self.store.clone();
+        let verified = tokio::task::spawn_blocking(move || verify(&store, &model))
+            .await
+            .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?;
+        let spec = ModelSpec {
+            path: verified.path().to_path_buf(),
+            role: Role::Chat {
+                context_len_tokens: CONTEXT_TO_MEASURE,
+            },
+            threads: self.settings.current().threads,
+            gpu_layers: GpuLayers::None,
+            adapter: None,
+        };
+        Ok(EngineHandle::new(self.worker(build), spec))
     }
 
     /// The installed models.
@@ -338,6 +389,15 @@ impl ModelHost {
         [&self.chat, &self.embedder, &self.reranker]
     }
 
+    /// When somebody last wanted a model.
+    #[must_use]
+    pub fn last_used(&self) -> Instant {
+        *self
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note_use(&self) {
         *self
             .last_used
@@ -358,11 +418,7 @@ impl ModelHost {
                 None => {}
             }
         }
-        let last = *self
-            .last_used
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        is_loaded.then(|| last.elapsed())
+        is_loaded.then(|| self.last_used().elapsed())
     }
 
     /// Ends the workers that nobody uses. Who asks meanwhile gets another one: a model is handed out and taken away under
@@ -384,6 +440,11 @@ impl ModelHost {
             }
         }
     }
+}
+
+fn no_chat_model() -> Failure {
+    Failure::new(FailureKind::NotFound, "no chat model is installed")
+        .with_hint("`satchel models catalog` lists some that `satchel models download` fetches; `satchel models import FILE.gguf` takes one of yours. Search works without.")
 }
 
 /// The adapter that the settings name, checked. Blocks on the disk.
@@ -501,6 +562,7 @@ pub async fn carry_out(
             Ok(Reply::Model(Box::new(details)))
         }
         Command::RemoveModel { model } => host.remove(&model).await.map(Reply::Done),
+        Command::MeasureProcessor => calibrate::measure(host, emitter).await.map(Reply::Done),
         _ => Err(Failure::new(
             FailureKind::Usage,
             "this command is not about models",

@@ -1,4 +1,4 @@
-//! Gives the memory of models back when nobody asks for a while.
+//! What is done while nobody asks: models give their memory back, and the processor is measured once.
 //!
 //! Small laptops need it for other programs; a model comes back with the next question, and a chat with what was known
 //! of it (`warm`). Start at [`start`].
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{Shared, hardware, warm};
+use super::{Shared, calibrate, hardware, warm};
 use crate::config::Settings;
 
 /// Machines with no more memory than this are small: what is sold as 8 GB.
@@ -49,7 +49,11 @@ async fn watch_over(shared: Weak<Shared>) {
         let (least, most) = LOOK_EVERY;
         tokio::time::sleep(patience.map_or(most, |patience| (patience / 4).clamp(least, most)))
             .await;
-        let (Some(patience), Some(here)) = (patience, shared.upgrade()) else {
+        let Some(here) = shared.upgrade() else {
+            return;
+        };
+        calibrate::when_resting(&here).await;
+        let Some(patience) = patience else {
             continue;
         };
         if here

@@ -249,6 +249,9 @@ pub(crate) enum CliCommand {
         /// Which one
         #[arg(value_enum)]
         kind: WorkerKind,
+        /// Build for processors to prefer
+        #[arg(long)]
+        build: Option<String>,
     },
 }
 
@@ -328,6 +331,11 @@ pub(crate) enum ModelsAction {
         #[arg(long)]
         accept_licence: bool,
     },
+    /// Try which of llama.cpp's builds is the fastest on this processor, with the chat model
+    #[command(
+        after_help = "It is done once by itself, when a model rests for a minute while a window is open."
+    )]
+    Calibrate,
     /// Throw away what has come of a download
     Discard {
         /// Which one, as for download

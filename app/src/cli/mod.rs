@@ -40,9 +40,9 @@ use progress::ProgressLine;
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     // Workers come first: they take no settings, open no data and must not start a runtime.
-    if let Some(CliCommand::Worker { kind }) = cli.command {
+    if let Some(CliCommand::Worker { kind, build }) = cli.command {
         return match kind {
-            WorkerKind::Inference => satchel_inference::run_worker(),
+            WorkerKind::Inference => satchel_inference::run_worker(build.as_deref()),
             WorkerKind::Parse => crate::parse::run_worker(),
         };
     }
@@ -323,6 +323,9 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
             model,
             accepts_licence: accept_licence,
         },
+        CliCommand::Models {
+            action: Some(ModelsAction::Calibrate),
+        } => Command::MeasureProcessor,
         CliCommand::Models {
             action: Some(ModelsAction::Show { model }),
         } => Command::ShowModel {

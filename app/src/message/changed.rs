@@ -69,6 +69,7 @@ impl Command {
             | Self::Catalog
             | Self::SearchHub { .. }
             | Self::ShowModel { .. }
+            | Self::MeasureProcessor
             | Self::Sync(_)
             | Self::Doctor
             | Self::Status => {}

@@ -84,7 +84,7 @@ const HELPERS: &[Test] = tests! {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
-        Some("worker") => satchel_inference::run_worker(),
+        Some("worker") => satchel_inference::run_worker(None),
         Some("helper") => {
             let wanted = arguments.get(1).map(String::as_str);
             let (_, helper) = HELPERS
