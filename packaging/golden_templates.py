@@ -132,7 +132,7 @@ def outcome(template, turns, thinking):
 
     Some templates refuse settings that others need; like Satchel, this then tries with fewer.
     """
-    fewer = {"add_generation_prompt": True, "enable_thinking": thinking, **SPECIAL}
+    fewer = {"add_generation_prompt": True, "enable_thinking": thinking, "thinking": thinking, **SPECIAL}
     usual = {"tools": None, "documents": None, "reasoning_effort": "medium" if thinking else "low", **fewer}
     refused = None
     for settings in (usual, fewer):

@@ -172,6 +172,8 @@ impl ChatTemplate {
             add_generation_prompt => true,
             // Qwen, SmolLM and others.
             enable_thinking => thinking,
+            // Granite and DeepSeek.
+            thinking => thinking,
             bos_token => &self.begin_of_text,
             eos_token => &self.end_of_text,
         }

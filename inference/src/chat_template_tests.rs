@@ -302,6 +302,32 @@ fn thinking_is_asked_for_or_left_away() {
     assert!(end(true).ends_with("assistant\n"));
 }
 
+/// Granite asks for thoughts under another name, and DeepSeek takes none for no.
+#[test]
+fn other_names_for_thinking_are_known() {
+    let granite =
+        "{% for m in messages %}{{ m.content }}{% endfor %}{% if thinking %}<thoughts>{% endif %}";
+    let deepseek = "{% if not thinking is defined %}{% set thinking = false %}{% endif %}\
+        {% for m in messages %}{{ m.content }}{% endfor %}{% if thinking %}<think>{% else %}</think>{% endif %}";
+    for (source, thoughts, none) in [
+        (granite, "<thoughts>", ""),
+        (deepseek, "<think>", "</think>"),
+    ] {
+        let template = ChatTemplate::new(Some(source), SpecialTokens::default()).unwrap();
+        for (thinking, end) in [(true, thoughts), (false, none)] {
+            let messages = [ChatMessage::new(ChatRole::User, "Why?")];
+            let pieces = template.render(&messages, thinking, UNIX_EPOCH).unwrap();
+            let told: String = pieces
+                .iter()
+                .map(|piece| match piece {
+                    PromptPiece::Template(text) | PromptPiece::Content(text) => text.as_str(),
+                })
+                .collect();
+            assert_eq!(told, format!("Why?{end}"));
+        }
+    }
+}
+
 fn ask(source: &str, messages: &[(ChatRole, &str)]) -> String {
     let messages: Vec<ChatMessage> = messages
         .iter()

@@ -112,13 +112,24 @@ impl Prompts {
 /// Whether the model thinks before it answers, as far as its template and vocabulary tell.
 pub(crate) fn thinking_support(model: &LlamaModel, template: Option<&str>) -> ThinkingSupport {
     let template = template.unwrap_or_default();
-    if template.contains("enable_thinking") {
+    if asks_whether_to_think(template) {
         ThinkingSupport::OnRequest
     } else if template.contains("<think>") || knows(model, "<|channel|>") {
         ThinkingSupport::Always
     } else {
         ThinkingSupport::None
     }
+}
+
+/// Whether a template looks at one of the variables by which it is told to leave thinking away.
+fn asks_whether_to_think(template: &str) -> bool {
+    let asks = [
+        "enable_thinking",
+        "if thinking",
+        "not thinking",
+        "thinking is defined",
+    ];
+    asks.iter().any(|words| template.contains(words))
 }
 
 /// Whether a text is one token of the vocabulary.
@@ -147,5 +158,24 @@ fn special_tokens(model: &LlamaModel) -> SpecialTokens {
         begin_of_text: spelled(vocab.bos()),
         end_of_text: spelled(vocab.eos()),
         knows_chatml: knows(model, "<|im_start|>"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_that_can_leave_thinking_away_are_known_by_their_question() {
+        for asking in [
+            "{% if enable_thinking is defined and not enable_thinking %}",
+            "{%- if thinking %}Respond with your thoughts first.{%- endif %}",
+            "{% if not thinking is defined %}{% set thinking = false %}{% endif %}",
+        ] {
+            assert!(asks_whether_to_think(asking), "{asking}");
+        }
+        for other in ["", "{{ message.thinking }}", "<think>{{ thinking_text }}"] {
+            assert!(!asks_whether_to_think(other), "{other}");
+        }
     }
 }

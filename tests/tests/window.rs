@@ -299,6 +299,50 @@ fn settings_are_kept_and_what_cannot_be_is_said() {
 }
 
 #[test]
+fn how_words_are_chosen_is_set_and_given_up_again() {
+    let laptop = Laptop::new();
+    laptop.write(
+        "../data/config.toml",
+        "# mine\noffline = true\ntop_k = 20\n",
+    );
+    let mut window = OpenWindow::new([900.0, 1100.0], false, laptop);
+    window.click("Settings");
+    window.click("How words are chosen, and more");
+    window.click("Likely enough together");
+    window.wait_idle();
+    window.click("The best one");
+    window.wait_idle();
+    let file = window.laptop.data_dir().join("config.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    for written in [
+        "# mine\n",
+        "top_k = 20\n",
+        "top_p = 0.95\n",
+        "prompt_style = \"one_passage\"\n",
+    ] {
+        assert!(text.contains(written), "{text}");
+    }
+    window.type_into("Path of the adapter", "/nowhere/adapter.gguf");
+    window.harness.key_press(egui::Key::Enter);
+    window.wait_idle();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        text.contains("lora = \"/nowhere/adapter.gguf\"\n"),
+        "{text}"
+    );
+    // It has a strength only where there is one.
+    assert!(
+        window.shows("Strength of the adapter"),
+        "{}",
+        window.words()
+    );
+    window.click("Defaults");
+    window.wait_idle();
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text, "# mine\noffline = true\n");
+}
+
+#[test]
 fn workspaces_are_made_switched_and_renamed_in_the_window() {
     let laptop = Laptop::new();
     laptop.write("papers/ferry.txt", "The ferry leaves at seven.");

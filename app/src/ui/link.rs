@@ -49,6 +49,8 @@ pub(super) enum Picked {
     Paths(Vec<PathBuf>),
     /// With a model file.
     Model(PathBuf),
+    /// With an adapter for the chat model.
+    Adapter(PathBuf),
     /// None could be shown.
     NoDialog,
 }
@@ -62,6 +64,8 @@ pub(super) enum Pick {
     Files,
     /// A model file.
     Model,
+    /// An adapter for the chat model.
+    Adapter,
 }
 
 /// What has to be known to open a workspace.
@@ -272,11 +276,18 @@ impl Link {
             let picked = match what {
                 Pick::Folder => dialog.pick_folders().await.map(paths).map(Picked::Paths),
                 Pick::Files => dialog.pick_files().await.map(paths).map(Picked::Paths),
-                Pick::Model => dialog
-                    .add_filter("Model (GGUF)", &["gguf"])
-                    .pick_file()
-                    .await
-                    .map(|file| Picked::Model(file.path().to_path_buf())),
+                Pick::Model | Pick::Adapter => {
+                    let picked = if what == Pick::Model {
+                        Picked::Model
+                    } else {
+                        Picked::Adapter
+                    };
+                    dialog
+                        .add_filter("Model (GGUF)", &["gguf"])
+                        .pick_file()
+                        .await
+                        .map(|file| picked(file.path().to_path_buf()))
+                }
             };
             // Nobody cancels a dialog this fast: the desktop has none to show.
             let unseen = started.elapsed() < Duration::from_millis(250);

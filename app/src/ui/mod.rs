@@ -28,6 +28,7 @@ mod model_ui;
 mod moved;
 mod pairing_ui;
 mod pieces;
+mod sampling_ui;
 mod search_ui;
 mod settings_ui;
 mod shell;
@@ -469,6 +470,9 @@ impl Window {
         match picked {
             Picked::Paths(paths) => self.import(paths),
             Picked::Model(path) => self.import_model(path),
+            Picked::Adapter(path) => {
+                self.change_setting("lora", sampling_ui::quoted(&path.to_string_lossy()));
+            }
             Picked::NoDialog => self.state.say(
                 "This desktop shows no file dialog (it needs xdg-desktop-portal). Type or paste a path, or drop files here.",
                 false,

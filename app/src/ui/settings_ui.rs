@@ -5,7 +5,8 @@
 use eframe::egui::{self, RichText};
 
 use super::chat_ui::column;
-use super::{Window, fields, theme};
+use super::link::Pick;
+use super::{Window, fields, sampling_ui, theme};
 use crate::config::Settings;
 use crate::state::saved::{AppState, Theme, ZOOM};
 
@@ -14,6 +15,7 @@ use crate::state::saved::{AppState, Theme, ZOOM};
 pub(super) struct Draft {
     of: Option<Settings>,
     values: Settings,
+    sampling: sampling_ui::Draft,
 }
 
 /// Draws the settings.
@@ -133,6 +135,11 @@ fn answers_ui(window: &mut Window, ui: &mut egui::Ui) {
     if toggle.changed() {
         changed = Some(("tools", tools.to_string()));
     }
+    let (of_sampling, choose_adapter) = sampling_ui::sampling_ui(ui, values, &mut draft.sampling);
+    changed = changed.or(of_sampling);
+    if choose_adapter {
+        window.pick(Pick::Adapter);
+    }
     if ui
         .button("Defaults")
         .on_hover_text("Takes the defaults for all of these")
@@ -146,7 +153,8 @@ fn answers_ui(window: &mut Window, ui: &mut egui::Ui) {
             "passage_budget_tokens",
             "context_len_tokens",
         ];
-        window.change_settings(names.map(|name| (name.to_owned(), String::new())).into());
+        let names = names.into_iter().chain(sampling_ui::NAMES);
+        window.change_settings(names.map(|name| (name.to_owned(), String::new())).collect());
     }
     if let Some((name, value)) = changed {
         window.change_setting(name, value);
