@@ -137,7 +137,9 @@ async fn finish(
     emitter: &Emitter,
     mut report: ImportReport,
 ) -> Result<ImportReport, Failure> {
-    if report.added + report.updated + report.removed + report.embedded > FEW_CHANGES {
+    // What was removed is not to stay in old files of the index.
+    let is_due = report.added + report.updated + report.embedded > FEW_CHANGES;
+    if is_due || report.removed > 0 {
         let _writer = shared.index_writer.lock().await;
         shared.index.optimize().await.map_err(Failure::from)?;
     }
