@@ -367,7 +367,7 @@ impl Settings {
                 return Err(impossible("there is no such setting".to_owned()));
             }
             if value.is_empty() {
-                document.remove(name);
+                remove(&mut document, name);
                 continue;
             }
             let mut parsed: toml_edit::Value = value
@@ -455,6 +455,32 @@ fn is_setting(name: &str) -> bool {
         .is_none_or(|error| !error.message().contains("unknown field"))
 }
 
+/// Removes a setting. Comments above it stay, above what follows: they may be about more than this one.
+fn remove(document: &mut toml_edit::DocumentMut, name: &str) {
+    let above = document.key(name).and_then(|key| {
+        let above = key.leaf_decor().prefix()?.as_str()?;
+        (!above.trim().is_empty()).then(|| above.to_owned())
+    });
+    let mut following = document.iter().skip_while(|(key, _)| *key != name).skip(1);
+    let next = following.next().map(|(key, _)| key.to_owned());
+    drop(following);
+    document.remove(name);
+    let Some(above) = above else {
+        return;
+    };
+    match next.and_then(|next| document.key_mut(&next)) {
+        Some(mut key) => {
+            let own = key.leaf_decor().prefix().and_then(|own| own.as_str());
+            let both = above + own.unwrap_or_default();
+            key.leaf_decor_mut().set_prefix(both);
+        }
+        None => {
+            let both = above + document.trailing().as_str().unwrap_or_default();
+            document.set_trailing(both);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -496,6 +522,20 @@ mod tests {
         assert_eq!(text, "# mine\ntemperature = 0.6 # calm\n");
         change("temperature", "0.5").unwrap();
         assert_eq!(Settings::load(&file).unwrap().temperature, 0.5);
+        // The comment above is about the file, or at least nobody said that it may go.
+        change("top_k", "20").unwrap();
+        change("temperature", "").unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text, "# mine\ntop_k = 20\n");
+        change("top_k", "").unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text, "# mine\n");
+        change("seed", "7").unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(
+            text.contains("# mine\n") && text.contains("seed = 7\n"),
+            "{text}"
+        );
     }
 
     #[test]

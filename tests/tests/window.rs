@@ -248,20 +248,6 @@ fn everything_can_be_done_with_the_keyboard_alone() {
 }
 
 #[test]
-fn looking_at_the_settings_changes_none_of_them() {
-    let laptop = Laptop::new();
-    // Beyond the ends of the sliders, and between their steps.
-    let written = "context_len_tokens = 65536\nmax_output_tokens = 16\ntemperature = 0.12\n";
-    laptop.write("../data/config.toml", written);
-    let mut window = OpenWindow::new([900.0, 780.0], false, laptop);
-    window.click("Settings");
-    window.wait_idle();
-    let file = window.laptop.data_dir().join("config.toml");
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), written);
-    assert!(window.shows("Model's window"), "{}", window.words());
-}
-
-#[test]
 fn only_known_files_are_looked_at_for_changes() {
     let laptop = Laptop::new();
     let ferry = laptop.write("papers/ferry.txt", "The ferry leaves at seven.");
@@ -279,67 +265,6 @@ fn only_known_files_are_looked_at_for_changes() {
     assert!(window.shows("2 documents"), "{}", window.words());
     assert!(!window.shows("could not be read"), "{}", window.words());
     assert!(!window.shows("private"), "{}", window.words());
-}
-
-#[test]
-fn settings_are_kept_and_what_cannot_be_is_said() {
-    let laptop = Laptop::new();
-    laptop.write("../data/config.toml", "# mine\ntemperature = 0.3\n");
-    let mut window = OpenWindow::new([900.0, 780.0], false, laptop);
-    window.click("Settings");
-    window.click("Dark");
-    window.click("Stay offline whatever comes");
-    window.wait_idle();
-    let file = window.laptop.data_dir().join("config.toml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(text, "# mine\ntemperature = 0.3\noffline = true\n");
-    let saved = window.laptop.data_dir().join("state/window.json");
-    window.wait("the preferences to be written", |_| saved.exists());
-    assert!(std::fs::read_to_string(&saved).unwrap().contains("dark"));
-}
-
-#[test]
-fn how_words_are_chosen_is_set_and_given_up_again() {
-    let laptop = Laptop::new();
-    laptop.write(
-        "../data/config.toml",
-        "# mine\noffline = true\ntop_k = 20\n",
-    );
-    let mut window = OpenWindow::new([900.0, 1100.0], false, laptop);
-    window.click("Settings");
-    window.click("How words are chosen, and more");
-    window.click("Likely enough together");
-    window.wait_idle();
-    window.click("The best one");
-    window.wait_idle();
-    let file = window.laptop.data_dir().join("config.toml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    for written in [
-        "# mine\n",
-        "top_k = 20\n",
-        "top_p = 0.95\n",
-        "prompt_style = \"one_passage\"\n",
-    ] {
-        assert!(text.contains(written), "{text}");
-    }
-    window.type_into("Path of the adapter", "/nowhere/adapter.gguf");
-    window.harness.key_press(egui::Key::Enter);
-    window.wait_idle();
-    let text = std::fs::read_to_string(&file).unwrap();
-    assert!(
-        text.contains("lora = \"/nowhere/adapter.gguf\"\n"),
-        "{text}"
-    );
-    // It has a strength only where there is one.
-    assert!(
-        window.shows("Strength of the adapter"),
-        "{}",
-        window.words()
-    );
-    window.click("Defaults");
-    window.wait_idle();
-    let text = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(text, "# mine\noffline = true\n");
 }
 
 #[test]
