@@ -3,10 +3,15 @@
 //! Reads one TOML file and the environment, and writes that file when asked to; never creates workspaces or keys.
 //! Start at [`DataDirs::find`] and [`Settings::load`].
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use satchel_sync::WorkspaceId;
 use serde::{Deserialize, Serialize};
+
+mod mcp_server;
+
+pub use mcp_server::McpServer;
 
 /// Where everything lives. `satchel paths` prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -214,6 +219,13 @@ pub struct Settings {
     /// Worker processes that read documents. Default: one per two processors, at least one, at most four; one on machines
     /// with 8 GiB of memory or less.
     pub parse_workers: Option<usize>,
+    /// MCP servers whose tools the chat model may use where `tools` is on: a table `[mcp_servers.NAME]` for each, with
+    /// `command`, `args` and `env` (`satchel mcp-servers add`). Each call is shown first and made only when the user allows
+    /// it.
+    ///
+    /// Default: none. A server is a program of its own, with the rights of the user: it may read files and use the network,
+    /// which Satchel cannot prevent. With `offline`, none is started.
+    pub mcp_servers: BTreeMap<String, McpServer>,
 }
 
 impl Default for Settings {
@@ -246,6 +258,7 @@ impl Default for Settings {
             download_kib_per_s: None,
             unload_after_s: None,
             parse_workers: None,
+            mcp_servers: BTreeMap::new(),
         }
     }
 }
@@ -342,21 +355,7 @@ impl Settings {
     /// # Errors
     /// When a name or value is not possible, or the file cannot be read or written; then nothing was changed.
     pub fn change_file(path: &Path, changes: &[(String, String)]) -> Result<Self, SettingsError> {
-        let present = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(source) => {
-                return Err(SettingsError::Io {
-                    path: path.to_path_buf(),
-                    source,
-                });
-            }
-        };
-        let mut document: toml_edit::DocumentMut =
-            present.parse().map_err(|source| SettingsError::Edit {
-                path: path.to_path_buf(),
-                source: Box::new(source),
-            })?;
+        let mut document = Self::read_file(path)?;
         for (name, value) in changes {
             let impossible = |reason: String| SettingsError::Value {
                 name: name.clone(),
@@ -383,11 +382,43 @@ impl Settings {
                 .map_err(|error| impossible(error.message().to_owned()))?
                 .in_range()?;
         }
+        Self::write_file(path, &document)
+    }
+
+    /// Changes the file by `edit`, keeping its comments and order, and gives the settings it then holds.
+    fn edit_file(
+        path: &Path,
+        edit: impl FnOnce(&mut toml_edit::DocumentMut),
+    ) -> Result<Self, SettingsError> {
+        let mut document = Self::read_file(path)?;
+        edit(&mut document);
+        Self::write_file(path, &document)
+    }
+
+    fn read_file(path: &Path) -> Result<toml_edit::DocumentMut, SettingsError> {
+        let present = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => {
+                return Err(SettingsError::Io {
+                    path: path.to_path_buf(),
+                    source,
+                });
+            }
+        };
+        present.parse().map_err(|source| SettingsError::Edit {
+            path: path.to_path_buf(),
+            source: Box::new(source),
+        })
+    }
+
+    fn write_file(path: &Path, document: &toml_edit::DocumentMut) -> Result<Self, SettingsError> {
         let text = document.to_string();
-        let settings = toml::from_str(&text).map_err(|source| SettingsError::Syntax {
+        let settings: Self = toml::from_str(&text).map_err(|source| SettingsError::Syntax {
             path: path.to_path_buf(),
             source: Box::new(source),
         })?;
+        let settings = settings.in_range()?;
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)
             .and_then(|()| satchel_sync::durable::write(path, text.as_bytes()))
@@ -442,6 +473,7 @@ impl Settings {
             let value = format!("{} texts", self.stop.len());
             return Err(wrong("stop", value, "take 16 at most"));
         }
+        mcp_server::in_range(&self.mcp_servers)?;
         Ok(self)
     }
 }

@@ -15,6 +15,7 @@ mod failure;
 mod history;
 mod hub;
 mod import;
+mod mcp;
 mod models;
 mod sync;
 mod workspace;
@@ -35,6 +36,7 @@ pub use history::{
 };
 pub use hub::{HubFile, HubReport, HubRepository};
 pub use import::{FileOutcome, FileReport, ImportReport};
+pub use mcp::{McpCommand, McpServerReport, McpToolReport, ToolRequest};
 pub use models::{
     CatalogReport, CatalogSummary, Fit, FitReport, ModelDetails, ModelSummary, UnfinishedDownload,
 };
@@ -206,6 +208,8 @@ pub enum Command {
     Workspace(WorkspaceCommand),
     /// Share the open workspace with other laptops, or join one.
     Sync(SyncCommand),
+    /// The MCP servers whose tools the chat model may use, and whether it may.
+    Mcp(McpCommand),
     /// Check everything Satchel depends on.
     Doctor,
     /// How much is imported, indexed and embedded.
@@ -242,6 +246,8 @@ pub enum Event {
     Answer(String),
     /// News of [`SyncCommand::BeginPairing`] and [`SyncCommand::ApprovePairing`].
     Pairing(PairingEvent),
+    /// The model wants to call a tool of an MCP server, of [`Command::Ask`] with tools.
+    Tool(ToolRequest),
     /// How the workspace stands with the other laptops, of [`SyncCommand::Watch`] and [`SyncCommand::Now`].
     Sync(Box<SyncReport>),
     /// Something arrived from other laptops, of [`SyncCommand::Watch`]: lists of documents or chats that are shown
@@ -422,6 +428,8 @@ pub enum Reply {
     Sync(Box<SyncReport>),
     /// Of [`SyncCommand::Devices`] and what changes them, this laptop first.
     Devices(Vec<DeviceStatus>),
+    /// Of [`McpCommand::List`] and what changes the list.
+    McpServers(Vec<McpServerReport>),
     /// Of [`Command::Doctor`].
     Doctor(Vec<Finding>),
     /// Of [`Command::Status`].

@@ -162,11 +162,16 @@ fn egui_is_used_inside_app_ui_alone() {
 
 #[test]
 fn other_programs_are_answered_inside_app_serve_alone() {
-    let files = product_files(|path| !path.starts_with("app/src/serve/"));
+    let serves = |path: &str| path.starts_with("app/src/serve/");
     assert_no_word(
-        &files,
-        &["axum", "rmcp"],
-        "only `app/src/serve` speaks HTTP and MCP; the rest knows commands and events",
+        &product_files(|path| !serves(path)),
+        &["axum"],
+        "only `app/src/serve` speaks HTTP; the rest knows commands and events",
+    );
+    assert_no_word(
+        &product_files(|path| !serves(path) && !path.starts_with("app/src/backend/mcp/")),
+        &["rmcp"],
+        "only `app/src/serve` answers MCP and `app/src/backend/mcp` asks by it; the rest knows commands and tools",
     );
 }
 

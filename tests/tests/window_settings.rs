@@ -77,3 +77,37 @@ fn how_words_are_chosen_is_set_and_given_up_again() {
     let text = std::fs::read_to_string(&file).unwrap();
     assert_eq!(text, "# mine\n");
 }
+
+#[test]
+fn a_server_with_tools_is_set_up_and_taken_out() {
+    let laptop = Laptop::new();
+    laptop.write("../data/config.toml", "# mine\ntemperature = 0.3\n");
+    let mut window = OpenWindow::new([900.0, 1500.0], false, laptop);
+    window.click("Settings");
+    let file = window.laptop.data_dir().join("config.toml");
+    window.type_into("Name of the MCP server", "Not good");
+    window.type_into("Command of the MCP server", "uvx mcp-server-time --utc");
+    window.click("Add");
+    window.wait_idle();
+    assert!(
+        window.words().contains("1 to 32 small letters"),
+        "{}",
+        window.words()
+    );
+    window.type_into("Name of the MCP server", "time");
+    window.click("Add");
+    window.wait("the server to be listed", |window| {
+        window.shows("uvx mcp-server-time --utc")
+    });
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        text.contains("[mcp_servers.time]\ncommand = \"uvx\"\n"),
+        "{text}"
+    );
+    window.click("Remove");
+    window.wait("the server to be gone", |window| {
+        !window.shows("uvx mcp-server-time --utc")
+    });
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text, "# mine\ntemperature = 0.3\n");
+}

@@ -2,7 +2,7 @@
 //!
 //! The passages are found in code; a model that may look further (`tools`) only adds to them. Where they cannot hold an
 //! answer, nothing is generated. Text of documents can start no action here: the model's output is only shown and searched for
-//! marks. Start at [`ask`].
+//! marks, and a tool of another program is called when the user allows that call. Start at [`ask`].
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -15,8 +15,9 @@ use satchel_vector::Hit;
 
 use super::conversation::{self, Turn};
 use super::jobs::Emitter;
-use super::layout::{Before, Found, Layout, Reader, lay_out, require_room};
-use super::prompt::Style;
+use super::layout::{Before, Found, Layout, Looks, Reader, lay_out, require_room};
+use super::mcp::Servers;
+use super::prompt::{Notes, Style};
 use super::tools::{self, Looked};
 use super::transcript::{Said, Transcript};
 use super::{Shared, cite, indexing, model_host, reference, rerank, retrieve, words, writing};
@@ -46,12 +47,16 @@ pub async fn ask(
             let before = Before {
                 place: chat.head.map(|head| (chat.id, head)),
                 turns: chat.turns,
-                looks_further: false,
+                ..Before::default()
             };
             (Some(chat.id), before)
         }
     };
-    before.looks_further = looks_further;
+    before.looks = if looks_further {
+        Looks::FurtherAttended
+    } else {
+        Looks::AsSetAttended
+    };
     let (mut report, said) = answer(shared, emitter, question, &before).await?;
     let (chat, head) = keep(shared, chat, &report).await?;
     if let Some(said) = said {
@@ -78,7 +83,7 @@ pub async fn consult(
     let before = Before {
         place: None,
         turns: turns.collect(),
-        looks_further: false,
+        ..Before::default()
     };
     let question = retrieve::checked(&question)?;
     let (report, _) = answer(shared, emitter, question, &before).await?;
@@ -129,8 +134,17 @@ async fn answer(
         emitter.notice(limitation).await;
     }
     let retrieve_ms = started.elapsed().as_secs_f64() * 1000.0;
-    let looked = if before.looks_further || shared.settings.current().tools {
-        tools::look_further(shared, emitter, &searched_for, &mut found.hits).await?
+    let looks_further = before.looks == Looks::FurtherAttended || shared.settings.current().tools;
+    let looked = if looks_further {
+        let servers = if before.looks == Looks::AsSet {
+            Servers::default()
+        } else {
+            Servers::start(&shared.settings.current(), emitter).await
+        };
+        let looking =
+            tools::look_further(shared, emitter, &servers, &searched_for, &mut found.hits).await;
+        servers.end().await;
+        looking?
     } else {
         Looked::default()
     };
@@ -150,13 +164,17 @@ async fn answer(
         on: None,
         steps: looked.steps,
     };
-    if looked.notes.is_empty() && !retrieve::can_answer(&searched_for, &found.hits) {
+    let knows_more = !looked.notes.is_empty() || !looked.told.is_empty();
+    if !knows_more && !retrieve::can_answer(&searched_for, &found.hits) {
         refuse(&found.hits, &mut report);
         return Ok((report, None));
     }
     let found = Found {
         hits: &found.hits,
-        notes: &looked.notes,
+        notes: Notes {
+            own: &looked.notes,
+            told: &looked.told,
+        },
     };
     let said = generate(shared, emitter, before, found, &mut report).await?;
     if let Some(usage) = &mut report.usage {
@@ -223,7 +241,7 @@ async fn generate(
     report.unsupported = cited.unsupported;
     report
         .unsupported
-        .retain(|sentence| !tools::bears_out(found.notes, sentence));
+        .retain(|sentence| !tools::bears_out(found.notes.own, sentence));
     report.model = Some(model_host::display_name(&reader.running.model));
     report.ended = written.ended.to_owned();
     report.usage = written.usage.map(|usage| Usage {

@@ -67,7 +67,15 @@ fn network(shared: &Shared) -> Finding {
     } else {
         format!(" Models were asked for at {}.", hosts.join(", "))
     };
-    good("Network", &(sync.to_owned() + &models))
+    let settings = shared.settings.current();
+    let servers: Vec<&str> = settings.mcp_servers.keys().map(String::as_str).collect();
+    let others = if servers.is_empty() {
+        String::new()
+    } else {
+        let names = servers.join(", ");
+        format!(" MCP servers are programs of their own and may use the network: {names}.")
+    };
+    good("Network", &(sync.to_owned() + &models + &others))
 }
 
 fn workspace(shared: &Shared) -> Finding {

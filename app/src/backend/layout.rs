@@ -15,7 +15,7 @@ use satchel_vector::{Hit, SourceId, StoredChunk};
 use super::conversation::{self, Turn};
 use super::jobs::Emitter;
 use super::model_host::{self, Running};
-use super::prompt::{self, Passage, Style};
+use super::prompt::{self, Notes, Passage, Style};
 use super::transcript::Said;
 use super::{Shared, failure, warm, writing};
 use crate::message::{Failure, FailureKind};
@@ -34,8 +34,20 @@ pub struct Before {
     pub place: Option<(ThreadId, MessageId)>,
     /// What was asked and answered, oldest first.
     pub turns: Vec<Turn>,
-    /// The model may look further before it answers.
-    pub looks_further: bool,
+    /// How far the model may look before it answers.
+    pub looks: Looks,
+}
+
+/// How far a model may look before it answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Looks {
+    /// At what was found for the question; further where the settings say so.
+    #[default]
+    AsSet,
+    /// At the documents, where the settings say so, and beyond: somebody is there who allows each call of another program.
+    AsSetAttended,
+    /// As the last one, whatever the settings say.
+    FurtherAttended,
 }
 
 /// A model that is going to answer.
@@ -53,8 +65,8 @@ pub struct Reader {
 pub struct Found<'a> {
     /// Passages, best first.
     pub hits: &'a [Hit],
-    /// What was calculated and listed.
-    pub notes: &'a [String],
+    /// What was looked up beside them.
+    pub notes: Notes<'a>,
 }
 
 /// What the model is given.
@@ -206,17 +218,26 @@ pub async fn require_room(shared: &Arc<Shared>, question: &str) -> Result<(), Fa
     let may_be_too_long = question.len() > window.map_or(SHORT, |tokens| tokens as usize / 2);
     if may_be_too_long && shared.models.chosen(ModelKind::Chat)?.is_some() {
         let reader = Reader::load(shared).await?;
-        fit(&reader, &[], Vec::new(), &[], question, reader.room(shared)).await?;
+        fit(
+            &reader,
+            &[],
+            Vec::new(),
+            Notes::default(),
+            question,
+            reader.room(shared),
+        )
+        .await?;
     }
     Ok(())
 }
 
-/// Drops earlier turns, then the last passages, until the prompt really fits. The question is never cut.
+/// Drops earlier turns, then passages but the best, then what other programs told, then the best one, until the prompt
+/// really fits. The question is never cut.
 async fn fit(
     reader: &Reader,
     history: &[(String, String)],
     mut passages: Vec<Passage>,
-    notes: &[String],
+    mut notes: Notes<'_>,
     question: &str,
     room: usize,
 ) -> Result<(Vec<ChatMessage>, Vec<Passage>), Failure> {
@@ -229,6 +250,10 @@ async fn fit(
         }
         if !history.is_empty() {
             history.remove(0);
+        } else if passages.len() > 1 {
+            passages.pop();
+        } else if let Some((_, told)) = notes.told.split_last() {
+            notes.told = told;
         } else if passages.pop().is_none() {
             return Err(Failure::new(
                 FailureKind::Usage,

@@ -317,9 +317,9 @@ async fn before(shared: &Arc<Shared>, open: &Open) -> Result<Before, Failure> {
     let mut branch = chat.path_to(&question);
     branch.pop();
     Ok(Before {
-        looks_further: false,
         place: question.parent.map(|head| (thread, head)),
         turns: conversation::turns(&branch),
+        ..Before::default()
     })
 }
 

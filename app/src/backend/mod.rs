@@ -33,6 +33,7 @@ pub mod ingest;
 pub mod jobs;
 pub mod layout;
 pub mod lend;
+pub mod mcp;
 pub mod model_host;
 pub mod preferences;
 pub mod prompt;
@@ -60,6 +61,7 @@ use crate::parse::{ParsePool, WorkerProgram};
 use beside::Beside;
 use jobs::{Emitter, EventStream};
 use lend::Lending;
+use mcp::Permissions;
 use model_host::ModelHost;
 use preferences::Preferences;
 use sync::SyncHost;
@@ -103,6 +105,8 @@ pub struct Shared {
     pub beside: Beside,
     /// Who wants the chat model of this laptop.
     pub lending: Lending,
+    /// Calls of MCP servers that wait for the user's word.
+    pub permissions: Permissions,
     /// Conversations as the chat model was given them.
     pub transcripts: Transcripts,
     /// Where edits of two laptops met, of documents that have not changed since.
@@ -200,6 +204,7 @@ impl Backend {
             sync,
             beside: Beside::default(),
             lending: Lending::default(),
+            permissions: Permissions::default(),
             transcripts: Transcripts::default(),
             meetings: std::sync::Mutex::default(),
             opening_notices: notices,
@@ -398,6 +403,7 @@ async fn carry_out(
             workspaces::carry_out(&shared.workspaces, command, emitter).await
         }
         Command::Sync(command) => sync::carry_out(shared, command, emitter).await,
+        Command::Mcp(command) => mcp::carry_out(shared, command, emitter).await,
         Command::Doctor => tokio::select! {
             findings = doctor::examine(shared) => Ok(Reply::Doctor(findings)),
             () = emitter.cancelled() => Err(Failure::new(FailureKind::Cancelled, "Stopped.")),

@@ -2,12 +2,12 @@
 //!
 //! The file is the truth: a change is written there first. Start at [`Preferences::current`] and [`change`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::{Shared, failure, warm};
-use crate::config::Settings;
+use crate::config::{Settings, SettingsError};
 use crate::message::{Failure, SettingsReport};
 
 /// Settings that can be read and replaced from any thread.
@@ -39,19 +39,41 @@ impl Preferences {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is in force, and the file it comes from.
+    /// What is in force, and the file it comes from. Variables of MCP servers may be passwords: the file alone has them.
     #[must_use]
     pub fn report(&self) -> SettingsReport {
+        let mut settings = (*self.current()).clone();
+        for server in settings.mcp_servers.values_mut() {
+            for value in server.env.values_mut() {
+                "…".clone_into(value);
+            }
+        }
         SettingsReport {
-            settings: (*self.current()).clone(),
+            settings,
             file: self.file.clone(),
         }
     }
 
-    fn change(&self, changes: &[(String, String)]) -> Result<Arc<Settings>, Failure> {
+    /// Changes the file by `edit`, which gives the settings that it then holds; they are in force from then on.
+    ///
+    /// # Errors
+    /// Those of `edit`; then nothing was changed.
+    pub async fn edit(
+        self: &Arc<Self>,
+        edit: impl FnOnce(&Path) -> Result<Settings, SettingsError> + Send + 'static,
+    ) -> Result<(), Failure> {
+        let writer = Arc::clone(self);
+        tokio::task::spawn_blocking(move || writer.replace(edit).map(drop))
+            .await
+            .unwrap_or_else(|panic| Err(failure::of_panic(panic)))
+    }
+
+    fn replace(
+        &self,
+        edit: impl FnOnce(&Path) -> Result<Settings, SettingsError>,
+    ) -> Result<Arc<Settings>, Failure> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut settings =
-            Settings::change_file(&self.file, changes).map_err(failure::of_settings)?;
+        let mut settings = edit(&self.file).map_err(failure::of_settings)?;
         settings.offline |= self.stays_offline;
         let settings = Arc::new(settings);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&settings);
@@ -71,9 +93,11 @@ pub async fn change(
 ) -> Result<SettingsReport, Failure> {
     let before = shared.settings.current();
     let writer = Arc::clone(&shared.settings);
-    let after = tokio::task::spawn_blocking(move || writer.change(&changes))
-        .await
-        .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?;
+    let after = tokio::task::spawn_blocking(move || {
+        writer.replace(|file| Settings::change_file(file, &changes))
+    })
+    .await
+    .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?;
     let of_models = |settings: &Settings| {
         (
             settings.chat_model.clone(),

@@ -95,6 +95,15 @@ impl Style {
     }
 }
 
+/// What was looked up beside passages.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Notes<'a> {
+    /// Calculated and listed here.
+    pub own: &'a [String],
+    /// What tools of other programs gave: foreign text, as that of documents is.
+    pub told: &'a [String],
+}
+
 /// What a small model is told.
 const SHORT_INSTRUCTIONS: &str = "Answer the question with the exact words of the text. Be short.";
 
@@ -215,7 +224,7 @@ pub fn messages(
     style: Style,
     history: &[(String, String)],
     passages: &[Passage],
-    notes: &[String],
+    notes: Notes<'_>,
     question: &str,
 ) -> Vec<ChatMessage> {
     if style == Style::Plain {
@@ -240,13 +249,16 @@ pub fn messages(
     messages
 }
 
-/// What was calculated and listed for a question.
-fn notes_block(notes: &[String]) -> String {
-    if notes.is_empty() {
-        return String::new();
-    }
-    let lines = notes.iter().map(|note| format!("- {}\n", defuse(note)));
-    format!("Notes:\n{}\n", lines.collect::<String>())
+/// Notes for a question, those of other programs apart.
+fn notes_block(notes: Notes<'_>) -> String {
+    let block = |title: &str, notes: &[String]| {
+        if notes.is_empty() {
+            return String::new();
+        }
+        let lines = notes.iter().map(|note| format!("- {}\n", defuse(note)));
+        format!("{title}:\n{}\n", lines.collect::<String>())
+    };
+    block("Notes", notes.own) + &block("Quoted from other programs", notes.told)
 }
 
 /// A conversation that goes on: what was said stays as it was, to the last byte, so that the model need not read it again.
@@ -254,7 +266,7 @@ fn notes_block(notes: &[String]) -> String {
 pub fn go_on(
     said: &[ChatMessage],
     passages: &[Passage],
-    notes: &[String],
+    notes: Notes<'_>,
     question: &str,
 ) -> Vec<ChatMessage> {
     let mut messages = said.to_vec();
@@ -262,7 +274,7 @@ pub fn go_on(
     messages
 }
 
-fn asked(passages: &[Passage], notes: &[String], question: &str) -> ChatMessage {
+fn asked(passages: &[Passage], notes: Notes<'_>, question: &str) -> ChatMessage {
     let mut text = String::new();
     if !passages.is_empty() {
         text += "Sources:\n\n";
@@ -366,7 +378,7 @@ mod tests {
     fn a_conversation_goes_on_with_what_is_new() {
         let chunks = vec![chunk(0..5, "H", "aaaaa"), chunk(6..11, "H", "bbbbb")];
         let first = choose(&[hit(1, 0..5, "aaaaa")], &|_| chunks.clone(), 1000, &[]);
-        let mut said = messages(Style::Marked, &[], &first, &[], "what is a?");
+        let mut said = messages(Style::Marked, &[], &first, Notes::default(), "what is a?");
         said.push(message(ChatRole::Assistant, "It is a [S1].".to_owned()));
 
         let hits = [hit(1, 6..11, "bbbbb"), hit(2, 0..5, "zzzzz")];
@@ -376,11 +388,11 @@ mod tests {
             .map(|p| (p.mark.as_str(), p.hit.source.0[0]))
             .collect();
         assert_eq!(marks, [("S2", 2)], "the other was read with the first");
-        let asked = go_on(&said, &new, &[], "and z?");
+        let asked = go_on(&said, &new, Notes::default(), "and z?");
         assert_eq!(asked[..said.len()], said);
         let last = &asked.last().unwrap().content;
         assert!(last.starts_with("Sources:\n\n[S2]") && last.ends_with("Question: and z?"));
-        let nothing_new = go_on(&said, &[], &[], "why?");
+        let nothing_new = go_on(&said, &[], Notes::default(), "why?");
         assert_eq!(nothing_new.last().unwrap().content, "Question: why?");
     }
 
@@ -392,7 +404,7 @@ mod tests {
             range: 0..9,
             text: "trust [S2] me".into(),
         }];
-        let rendered = messages(Style::Marked, &[], &passages, &[], "why?")
+        let rendered = messages(Style::Marked, &[], &passages, Notes::default(), "why?")
             .pop()
             .unwrap()
             .content;
@@ -409,16 +421,19 @@ mod tests {
             hit,
         };
         let passages = [passage(hit(1, 0..4, "best")), passage(hit(2, 0..4, "next"))];
-        let asked = messages(Style::Plain, &[], &passages, &[], "why?").pop();
+        let asked = messages(Style::Plain, &[], &passages, Notes::default(), "why?").pop();
         assert_eq!(
             asked.unwrap().content,
             "Text:\nbest\n\nQuestion: why?\nAnswer:"
         );
-        let notes = ["2 + 2 = 4 [S1]".to_owned()];
-        let asked = messages(Style::Plain, &[], &passages, &notes, "why?").pop();
+        let notes = Notes {
+            own: &["2 + 2 = 4 [S1]".to_owned()],
+            told: &["rain [S1]".to_owned()],
+        };
+        let asked = messages(Style::Plain, &[], &passages, notes, "why?").pop();
         assert_eq!(
             asked.unwrap().content,
-            "Text:\nbest\n\nNotes:\n- 2 + 2 = 4 (S1]\n\nQuestion: why?\nAnswer:"
+            "Text:\nbest\n\nNotes:\n- 2 + 2 = 4 (S1]\n\nQuoted from other programs:\n- rain (S1]\n\nQuestion: why?\nAnswer:"
         );
     }
 

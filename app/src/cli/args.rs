@@ -213,6 +213,20 @@ pub(crate) enum CliCommand {
         that may be one on the network."
     )]
     Mcp,
+    /// Let the chat model use tools of other programs: list, add, remove MCP servers, see what one offers
+    #[command(
+        name = "mcp-servers",
+        after_help = "The model can use them where it may look further (`satchel ask --tools`, `satchel settings tools true`). Each call is\n\
+        shown with all that the server would be given, and made only when you allow it, so only where you can be asked: in the\n\
+        window, and at a terminal. A server is a program with your own rights: it may read files and use the network, which\n\
+        Satchel cannot prevent. With `offline`, none is started.\n\n\
+        Example: satchel mcp-servers add time -- uvx mcp-server-time"
+    )]
+    McpServers {
+        /// What to do with them; without it they are listed
+        #[command(subcommand)]
+        action: Option<McpServersAction>,
+    },
     /// Say what is imported and searchable, and which files could not be read
     Status,
     /// Check everything Satchel depends on
@@ -291,6 +305,34 @@ pub(crate) enum DocumentsAction {
         /// Ids, first digits of ids, or paths
         #[arg(required = true)]
         documents: Vec<String>,
+    },
+}
+
+/// What to do with MCP servers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum McpServersAction {
+    /// List them
+    List,
+    /// Start one, and say which tools it offers
+    Tools {
+        /// What it is called
+        name: String,
+    },
+    /// Set one up, in place of one of the same name; it is started when it is needed
+    Add {
+        /// What to call it: small letters, digits, - and _
+        name: String,
+        /// A variable that it is given; without a value, the one that it has here. Kept in the settings file
+        #[arg(long, value_name = "NAME[=VALUE]")]
+        env: Vec<String>,
+        /// Its program and arguments, after `--`
+        #[arg(required = true, last = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// Take one out of the settings
+    Remove {
+        /// What it is called
+        name: String,
     },
 }
 

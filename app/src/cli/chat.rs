@@ -2,11 +2,11 @@
 //!
 //! Ctrl-C stops an answer; at the prompt it ends the chat, as Ctrl-D does.
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use super::print::Printer;
-use super::{is_interactive, perform};
+use super::{is_interactive, lines, perform};
 use crate::backend::connect::Connection;
 use crate::message::{Command, Failure, FailureKind, Reply};
 
@@ -60,25 +60,22 @@ pub(crate) async fn run(
 
 /// The next line that is a question; `None` at the end of the input.
 async fn next_question() -> Option<String> {
-    let reading = tokio::task::spawn_blocking(|| {
+    if is_interactive() {
+        let mut out = std::io::stdout();
+        // A prompt that cannot be written is no reason not to read.
+        drop(out.write_all(b"\n> ").and_then(|()| out.flush()));
+    }
+    loop {
+        let line = tokio::select! {
+            line = lines::next() => line?,
+            _ = tokio::signal::ctrl_c() => return None,
+        };
+        let line = line.trim();
+        if !line.is_empty() {
+            return Some(line.to_owned());
+        }
         if is_interactive() {
-            let mut out = std::io::stdout();
-            // A prompt that cannot be written is no reason not to read.
-            drop(out.write_all(b"\n> ").and_then(|()| out.flush()));
+            return None;
         }
-        let mut line = String::new();
-        loop {
-            line.clear();
-            match std::io::stdin().lock().read_line(&mut line) {
-                Ok(0) | Err(_) => return None,
-                Ok(_) if line.trim().is_empty() && is_interactive() => return None,
-                Ok(_) if line.trim().is_empty() => {}
-                Ok(_) => return Some(line.trim().to_owned()),
-            }
-        }
-    });
-    tokio::select! {
-        line = reading => line.ok().flatten(),
-        _ = tokio::signal::ctrl_c() => None,
     }
 }

@@ -12,6 +12,8 @@ use clap::{CommandFactory, Parser};
 mod args;
 mod chat;
 mod key;
+mod lines;
+mod mcp_servers;
 mod passphrase;
 mod print;
 mod progress;
@@ -29,8 +31,8 @@ use crate::backend::{failure, jobs, runtime};
 use crate::config::{DataDirs, Settings};
 use crate::message::{Command, Event, Failure, FailureKind, HistoryCommand, Reply, SyncCommand};
 use args::{
-    Cli, CliCommand, DevicesAction, DocumentsAction, Global, ModelsAction, WorkerKind,
-    WorkspaceAction,
+    Cli, CliCommand, DevicesAction, DocumentsAction, Global, McpServersAction, ModelsAction,
+    WorkerKind, WorkspaceAction,
 };
 use print::Printer;
 use progress::ProgressLine;
@@ -292,6 +294,9 @@ fn backend_command(command: CliCommand) -> Result<Command, Failure> {
             whole: true,
         } => Command::Read { reference },
         CliCommand::Show { reference, .. } => Command::Show { reference },
+        CliCommand::McpServers { action } => Command::Mcp(mcp_servers::command(
+            action.unwrap_or(McpServersAction::List),
+        )?),
         CliCommand::Settings { setting: None, .. } => Command::Settings,
         CliCommand::Settings {
             setting: Some(name),
@@ -394,10 +399,19 @@ async fn perform(
     printer: &Printer,
 ) -> Result<Reply, Failure> {
     let events = connection.submit(command).await?;
-    follow(events, printer).await
+    follow_asked(events, Some(connection), printer).await
 }
 
-async fn follow(mut events: jobs::EventStream, printer: &Printer) -> Result<Reply, Failure> {
+async fn follow(events: jobs::EventStream, printer: &Printer) -> Result<Reply, Failure> {
+    follow_asked(events, None, printer).await
+}
+
+/// As [`follow`]; `connection` takes the answers to what the user is asked on the way.
+async fn follow_asked(
+    mut events: jobs::EventStream,
+    connection: Option<&Connection>,
+    printer: &Printer,
+) -> Result<Reply, Failure> {
     let mut progress = ProgressLine::new(printer.shows_progress());
     let mut saved = 0usize;
     // One for the whole loop: another would not know of a signal that came between two rounds.
@@ -415,6 +429,21 @@ async fn follow(mut events: jobs::EventStream, printer: &Printer) -> Result<Repl
             Some(Event::Progress(step)) => progress.show(&step),
             // Said at the end, and by the commands that are about it.
             Some(Event::Sync(_) | Event::Arrived { .. } | Event::Changed(_)) => {}
+            Some(Event::Tool(request)) => {
+                progress.clear();
+                // The command waits for this.
+                let allow = tokio::select! {
+                    allow = mcp_servers::allow(&request, printer) => allow,
+                    _ = &mut interrupted => {
+                        return Err(Failure::new(FailureKind::Cancelled, "Stopped."));
+                    }
+                };
+                if let Some(connection) = connection {
+                    let answer = connection.submit(request.answered(allow)).await?;
+                    // One that nobody waits for any more changes nothing.
+                    drop(answer.finish(|_| ()).await);
+                }
+            }
             Some(Event::Reply(reply)) => {
                 progress.clear();
                 return Ok(*reply);
@@ -496,14 +525,15 @@ fn is_interactive() -> bool {
 }
 
 fn start_logs(global: &Global) {
+    // rmcp's client logs messages with all that is in them.
     let level = match (global.quiet, global.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn",
+        (true, _) => "error,rmcp=off",
+        (false, 0) => "warn,rmcp=off",
         (false, 1) => {
-            "satchel_app=info,satchel_sync=info,satchel_vector=info,satchel_inference=info,satchel_models=info,warn"
+            "satchel_app=info,satchel_sync=info,satchel_vector=info,satchel_inference=info,satchel_models=info,warn,rmcp=off"
         }
         _ => {
-            "satchel_app=trace,satchel_sync=debug,satchel_vector=debug,satchel_inference=debug,satchel_models=debug,info"
+            "satchel_app=trace,satchel_sync=debug,satchel_vector=debug,satchel_inference=debug,satchel_models=debug,info,rmcp=off"
         }
     };
     let filter =

@@ -70,6 +70,17 @@ impl Printer {
         }
     }
 
+    /// Whether programs read along.
+    #[must_use]
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A question on stderr, which is asked however quiet the rest is. The line stays open for the answer.
+    pub(crate) fn question(&self, text: &str) {
+        eprint!("{}", clean(text));
+    }
+
     /// A failure on stderr.
     pub(crate) fn failure(&self, failure: &Failure) {
         if self.json {
@@ -149,6 +160,7 @@ impl Printer {
             Reply::Workspace(report) => self.message(&clean(&report.done)),
             Reply::Sync(report) => self.sync(report),
             Reply::Devices(devices) => self.devices(devices),
+            Reply::McpServers(servers) => self.mcp_servers(servers),
             Reply::Doctor(findings) => self.findings(findings),
             Reply::Status(status) => self.status(status),
             Reply::Done(text) => self.message(text),
@@ -179,6 +191,7 @@ impl Printer {
             Reply::Workspace(value) => write_json(value),
             Reply::Sync(value) => write_json(value),
             Reply::Devices(value) => write_json(value),
+            Reply::McpServers(value) => write_json(value),
             Reply::Doctor(value) => write_json(value),
             Reply::Status(value) => write_json(value),
             Reply::Done(text) => write_json(&serde_json::json!({ "done": text })),

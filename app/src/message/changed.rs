@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Command, HistoryCommand, WorkspaceCommand};
+use super::{Command, HistoryCommand, McpCommand, WorkspaceCommand};
 
 /// Lists that are different now; whoever shows them fetches them anew.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +53,10 @@ impl Command {
             | Self::DownloadModel { .. }
             | Self::DiscardDownload { .. }
             | Self::RemoveModel { .. } => changed.models = true,
-            Self::ChangeSettings { .. } => changed.settings = true,
+            Self::ChangeSettings { .. }
+            | Self::Mcp(McpCommand::Add { .. } | McpCommand::Remove { .. }) => {
+                changed.settings = true;
+            }
             Self::History(HistoryCommand::Versions { .. } | HistoryCommand::Difference { .. })
             | Self::Search { .. }
             | Self::Consult { .. }
@@ -71,6 +74,7 @@ impl Command {
             | Self::ShowModel { .. }
             | Self::MeasureProcessor
             | Self::Sync(_)
+            | Self::Mcp(_)
             | Self::Doctor
             | Self::Status => {}
         }

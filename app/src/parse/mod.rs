@@ -9,7 +9,7 @@
 //! gives up, `detect` decides what a file is, one module for each format, [`limits`] every bound.
 
 mod child;
-mod clean;
+pub(crate) mod clean;
 mod decode;
 mod detect;
 mod docx;

@@ -2,10 +2,10 @@
 //!
 //! Pure. Start at [`Chat::begin`].
 
-use super::JobId;
+use super::{JobId, Wish};
 use crate::message::{
     AnswerReport, AskedReport, Citation, Failure, MessageReport, StoredCitation, ThreadReport,
-    ThreadSummary, Usage,
+    ThreadSummary, ToolRequest, Usage,
 };
 
 /// The open chat.
@@ -42,12 +42,16 @@ pub struct Turn {
     pub stage: TurnStage,
     /// What was searched for, where that differs from the question.
     pub searched_for: Option<String>,
+    /// What the model looked up before it answered, in words.
+    pub steps: Vec<String>,
     /// How much was searched.
     pub coverage: Option<String>,
     /// Model and times, where one was used.
     pub model: Option<(String, Option<Usage>)>,
     /// What the laptop is called that answered, where another one was asked.
     pub on: Option<String>,
+    /// A call of another program that waits for the user's word.
+    pub wants_to_call: Option<ToolRequest>,
 }
 
 /// How far an answer is.
@@ -121,9 +125,11 @@ impl Turn {
             unsupported: Vec::new(),
             stage,
             searched_for: None,
+            steps: Vec::new(),
             coverage: None,
             model: None,
             on: None,
+            wants_to_call: None,
         }
     }
 
@@ -224,6 +230,22 @@ impl Chat {
         }
     }
 
+    /// Where the question was left meanwhile, the call is declined.
+    pub(super) fn asks_for(&mut self, job: JobId, request: ToolRequest) -> Vec<Wish> {
+        match self.turn_of(job) {
+            Some(turn) => {
+                turn.wants_to_call = Some(request);
+                Vec::new()
+            }
+            None => vec![Wish::refresh(request.answered(false))],
+        }
+    }
+
+    /// Takes the call that waits for the user's word: it has been said.
+    pub fn take_call(&mut self) -> Option<ToolRequest> {
+        self.turns.last_mut()?.wants_to_call.take()
+    }
+
     pub(super) fn piece(&mut self, job: JobId, piece: &str) {
         if let Some(turn) = self.turn_of(job) {
             turn.stage = TurnStage::Writing(job);
@@ -235,6 +257,7 @@ impl Chat {
         let Some(turn) = self.turn_of(job) else {
             return;
         };
+        turn.wants_to_call = None;
         turn.stage = match (report.refused, report.ended.as_str()) {
             (true, _) => TurnStage::Refused,
             (_, "stopped") => TurnStage::Stopped,
@@ -242,6 +265,7 @@ impl Chat {
             _ => TurnStage::Done,
         };
         turn.searched_for = (report.searched_for != report.question).then_some(report.searched_for);
+        turn.steps = report.steps.into_iter().map(|step| step.words).collect();
         turn.sources = report.citations.iter().map(Source::from).collect();
         turn.unsupported = report.unsupported;
         turn.coverage = Some(report.coverage.line());
@@ -255,6 +279,7 @@ impl Chat {
             self.loading = None;
             self.failure = Some(failure);
         } else if let Some(turn) = self.turn_of(job) {
+            turn.wants_to_call = None;
             turn.stage = TurnStage::Failed(failure);
         }
     }
@@ -328,7 +353,7 @@ fn turns(messages: Vec<MessageReport>) -> Vec<Turn> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{AskedStage, Event, FailureKind, Reply};
+    use crate::message::{AskedStage, Command, Event, FailureKind, McpCommand, Reply};
     use crate::state::{JobId, SessionState};
 
     #[test]
@@ -358,6 +383,38 @@ mod tests {
         state.apply(job, Event::Answer("blue".into()));
         assert!(state.chat.turns.is_empty());
         assert_eq!(state.chat.running(), None);
+    }
+
+    #[test]
+    fn a_call_waits_for_the_users_word_and_is_declined_where_the_chat_was_left() {
+        let mut state = SessionState::default();
+        let request = |number: &str| {
+            Event::Tool(ToolRequest {
+                request: number.into(),
+                server: "notes".into(),
+                tool: "find".into(),
+                arguments: "{}".into(),
+            })
+        };
+        let (job, _) = state.ask("What colour?").unwrap();
+        assert!(state.apply(job, request("1")).is_empty());
+        assert_eq!(state.chat.take_call().unwrap().request, "1");
+        assert_eq!(state.chat.take_call(), None, "it is answered once");
+
+        assert!(state.apply(job, request("2")).is_empty());
+        state.apply(job, Event::Failed(Failure::general("worker died")));
+        assert_eq!(state.chat.take_call(), None, "nobody waits for it");
+
+        let (job, _) = state.ask("What colour?").unwrap();
+        state.chat = Chat::default();
+        let wishes = state.apply(job, request("3"));
+        let declined = McpCommand::Answer {
+            request: "3".into(),
+            allow: false,
+        };
+        assert!(
+            matches!(&wishes[..], [Wish { command: Command::Mcp(command), .. }] if *command == declined)
+        );
     }
 
     #[test]

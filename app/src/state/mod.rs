@@ -360,6 +360,7 @@ impl SessionState {
                 self.chat.piece(id, &piece);
                 Vec::new()
             }
+            Event::Tool(request) => self.chat.asks_for(id, request),
             Event::Notice(text) => {
                 // Said at every keystroke it would be noise; the status shows it.
                 if purpose != Purpose::Search {
@@ -506,6 +507,7 @@ impl SessionState {
             }
             // The window asks for none of these.
             Reply::Passage(_) | Reply::Completed(_) | Reply::Embedded(_) => {}
+            Reply::McpServers(_) => return vec![Wish::refresh(Command::Settings)],
         }
         Vec::new()
     }

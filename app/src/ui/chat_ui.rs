@@ -6,6 +6,7 @@ use eframe::egui::{self, Key, Modifiers, RichText};
 
 use super::asked_ui::{Wanted, asked_ui, choice_ui};
 use super::markdown;
+use super::mcp_ui::call_ui;
 use super::text_view::{Form, TextView};
 use super::{Field, Pick, Screen, Window, shell, theme};
 use crate::backend::sample;
@@ -56,6 +57,7 @@ enum Click {
     Open(String),
     Ask(String),
     Withdraw,
+    Call(bool),
 }
 
 /// Draws the chat.
@@ -92,6 +94,7 @@ pub(super) fn chat_ui(window: &mut Window, ui: &mut egui::Ui) {
         Some(Click::Open(reference)) => window.read(&reference),
         Some(Click::Ask(question)) => window.ask(&question),
         Some(Click::Withdraw) => window.withdraw(),
+        Some(Click::Call(allow)) => window.answer_call(allow),
         None => {}
     }
 }
@@ -259,6 +262,9 @@ fn turn_ui(window: &mut Window, ui: &mut egui::Ui, index: usize) -> Option<Click
         if let Some(searched) = &turn.searched_for {
             ui.label(theme::small(format!("Searched for: {searched}")));
         }
+        for step in &turn.steps {
+            ui.label(theme::small(step));
+        }
         if !turn.thoughts.is_empty() {
             egui::CollapsingHeader::new(RichText::new("Thoughts").small().weak())
                 .id_salt("thoughts")
@@ -275,7 +281,11 @@ fn turn_ui(window: &mut Window, ui: &mut egui::Ui, index: usize) -> Option<Click
                 .map(Click::Open);
         }
         unsupported_ui(turn, ui);
-        clicked = stage_ui(turn, ui, progress(&window.state.jobs, &turn.stage)).or(clicked.take());
+        clicked = match &turn.wants_to_call {
+            Some(request) => call_ui(request, ui).map(Click::Call),
+            None => stage_ui(turn, ui, progress(&window.state.jobs, &turn.stage)),
+        }
+        .or(clicked.take());
         clicked = sources_ui(turn, ui).or(clicked.take());
         footer_ui(turn, ui);
     });

@@ -24,6 +24,7 @@ mod hub_ui;
 mod library_ui;
 mod link;
 mod markdown;
+mod mcp_ui;
 mod model_ui;
 mod moved;
 mod pairing_ui;
@@ -165,6 +166,7 @@ struct View {
     focus: Option<Field>,
     passphrase: Option<Prompt>,
     settings: settings_ui::Draft,
+    mcp: mcp_ui::Draft,
     sync: sync_ui::Draft,
     catalog: catalog_ui::Draft,
     hub: hub_ui::Draft,

@@ -6,6 +6,7 @@ use eframe::egui::{self, RichText};
 
 use super::chat_ui::column;
 use super::link::Pick;
+use super::mcp_ui::servers_ui;
 use super::{Window, fields, sampling_ui, theme};
 use crate::config::Settings;
 use crate::state::saved::{AppState, Theme, ZOOM};
@@ -30,6 +31,9 @@ pub(super) fn settings_ui(window: &mut Window, ui: &mut egui::Ui) {
                 ui.add_space(theme::GAP);
                 heading(ui, "Answers");
                 answers_ui(window, ui);
+                ui.add_space(theme::GAP);
+                heading(ui, "Tools of other programs");
+                servers_ui(window, ui);
                 ui.add_space(theme::GAP);
                 heading(ui, "Network");
                 network_ui(window, ui);
@@ -191,7 +195,7 @@ fn in_tokens(slider: egui::Slider<'_>) -> egui::Slider<'_> {
 }
 
 fn network_ui(window: &mut Window, ui: &mut egui::Ui) {
-    ui.label("Connections are opened to the edge nodes that you name, which Laptops & sync lists, and to the place where you look for a model or download one; to nothing else.");
+    ui.label("Connections are opened to the edge nodes that you name, which Laptops & sync lists, and to the place where you look for a model or download one; to nothing else. Programs whose tools you allow may open their own.");
     let Some(report) = &window.state.settings else {
         return;
     };

@@ -16,8 +16,9 @@ use satchel_vector::{Hit, SourceId};
 use super::super::answer::HITS;
 use super::super::jobs::Emitter;
 use super::super::layout::Reader;
+use super::super::mcp::{Offered, Servers};
 use super::super::{Shared, failure, rerank, retrieve, writing};
-use super::{Choice, INSTRUCTIONS, Tool, calculator, dates, schema};
+use super::{Choice, Tool, calculator, dates, instructions, schema};
 use crate::message::{Failure, Origin, Step};
 use crate::units;
 
@@ -43,50 +44,169 @@ pub struct Looked {
     pub steps: Vec<Step>,
     /// What was calculated and listed, for the prompt.
     pub notes: Vec<String>,
+    /// What tools of MCP servers gave: foreign text.
+    pub told: Vec<String>,
 }
 
 /// Lets the model look further for a question. `hits` are what was found for it already; what comes goes among them.
 ///
 /// # Errors
 /// When no chat model is installed, its worker fails, or the index cannot be read.
-pub async fn look_further(
+pub(in crate::backend) async fn look_further(
     shared: &Arc<Shared>,
     emitter: &Emitter,
+    servers: &Servers,
     question: &str,
     hits: &mut Vec<Hit>,
 ) -> Result<Looked, Failure> {
     let reader = Reader::load(shared).await?;
-    let mut known = Known::new(std::mem::take(hits));
-    let mut looked = Looked::default();
-    let mut messages = vec![
-        ChatMessage::new(ChatRole::System, INSTRUCTIONS),
-        ChatMessage::new(
-            ChatRole::User,
-            format!("Question: {question}\n\n{}", known.glance(0..HITS / 2)),
-        ),
-    ];
-    let (mut chosen, mut in_vain) = (HashSet::new(), 0);
-    while looked.steps.len() < MOST_STEPS && in_vain < MOST_IN_VAIN && !emitter.is_cancelled() {
-        let Some(written) = choose(&reader, emitter, &messages).await? else {
-            break;
+    let model = Model {
+        reader: &reader,
+        emitter,
+    };
+    let desk = Desk {
+        shared,
+        emitter,
+        servers,
+        offered: servers.tools(),
+        writer: &model,
+    };
+    desk.look(question, hits).await
+}
+
+/// Who writes the choices: a model. In tests a script.
+trait Writer: Sync {
+    /// What is written in the form of a JSON schema, behind these messages; `None` where it was stopped, the messages are
+    /// too much to choose with, or the form is one that cannot be kept to.
+    fn write(
+        &self,
+        messages: &[ChatMessage],
+        schema: String,
+    ) -> impl Future<Output = Result<Option<String>, Failure>> + Send;
+}
+
+struct Model<'a> {
+    reader: &'a Reader,
+    emitter: &'a Emitter,
+}
+
+impl Writer for Model<'_> {
+    async fn write(
+        &self,
+        messages: &[ChatMessage],
+        schema: String,
+    ) -> Result<Option<String>, Failure> {
+        let request = GenerateRequest {
+            messages: messages.to_vec(),
+            sampling: Sampling::greedy(),
+            max_output_tokens: CHOICE_TOKENS,
+            thinking: Thinking::Off,
+            stop: Vec::new(),
+            form: AnswerForm::Json(schema),
         };
-        let Some(choice) = Choice::read(&written).filter(|choice| choice.tool != Tool::Answer)
-        else {
-            break;
-        };
-        if !chosen.insert(choice.clone()) {
-            break;
+        match writing::write_quietly(&self.reader.running.engine, self.emitter, request).await {
+            Ok(written) => Ok(written),
+            // What was found is too much to choose with, and enough to answer; a foreign form may be anything.
+            Err(EngineError::PromptTooLong { .. } | EngineError::Form { .. }) => Ok(None),
+            Err(error) => Err(failure::of_engine(error)),
         }
-        let done = carry_out(shared, emitter, &choice, &mut known).await?;
-        in_vain = if done.is_in_vain { in_vain + 1 } else { 0 };
-        emitter.notice(done.step.words.clone()).await;
-        looked.steps.push(done.step);
-        looked.notes.extend(done.note);
-        messages.push(ChatMessage::new(ChatRole::Assistant, written));
-        messages.push(ChatMessage::new(ChatRole::User, done.result));
     }
-    *hits = known.in_order();
-    Ok(looked)
+}
+
+/// What the steps work with.
+struct Desk<'a, W> {
+    shared: &'a Arc<Shared>,
+    emitter: &'a Emitter,
+    servers: &'a Servers,
+    /// Their tools.
+    offered: Vec<(String, Offered)>,
+    writer: &'a W,
+}
+
+impl<W: Writer> Desk<'_, W> {
+    async fn look(&self, question: &str, hits: &mut Vec<Hit>) -> Result<Looked, Failure> {
+        let mut known = Known::new(std::mem::take(hits));
+        let mut looked = Looked::default();
+        let mut messages = vec![
+            ChatMessage::new(ChatRole::System, instructions(&self.offered)),
+            ChatMessage::new(
+                ChatRole::User,
+                format!("Question: {question}\n\n{}", known.glance(0..HITS / 2)),
+            ),
+        ];
+        let (mut chosen, mut in_vain) = (HashSet::new(), 0);
+        while looked.steps.len() < MOST_STEPS
+            && in_vain < MOST_IN_VAIN
+            && !self.emitter.is_cancelled()
+        {
+            let Some(written) = self.writer.write(&messages, schema(&self.offered)).await? else {
+                break;
+            };
+            let Some(choice) =
+                Choice::read(&written, &self.offered).filter(|choice| choice.tool != Tool::Answer)
+            else {
+                break;
+            };
+            if !chosen.insert(choice.clone()) {
+                break;
+            }
+            messages.push(ChatMessage::new(ChatRole::Assistant, written));
+            let done = match &choice.tool {
+                Tool::Called(name) => self.call(name, &choice.text, &messages).await?,
+                _ => carry_out(self.shared, self.emitter, &choice, &mut known).await?,
+            };
+            in_vain = if done.is_in_vain { in_vain + 1 } else { 0 };
+            self.emitter.notice(done.step.words.clone()).await;
+            looked.steps.push(done.step);
+            looked.notes.extend(done.note);
+            looked.told.extend(done.told);
+            messages.push(ChatMessage::new(ChatRole::User, done.result));
+        }
+        *hits = known.in_order();
+        Ok(looked)
+    }
+
+    /// Lets the model write what a tool of an MCP server is to be given, and calls it where the user allows that.
+    async fn call(
+        &self,
+        name: &str,
+        wish: &str,
+        messages: &[ChatMessage],
+    ) -> Result<Done, Failure> {
+        let offered = self.offered.iter().find(|(known, _)| known == name);
+        let Some((_, tool)) = offered else {
+            return Ok(Done::in_vain(name, format!("There is no tool {name}.")));
+        };
+        let mut messages = messages.to_vec();
+        messages.push(ChatMessage::new(
+            ChatRole::User,
+            format!(
+                "Write what {name} is to be given for “{wish}”, as JSON of this form: {}",
+                tool.form
+            ),
+        ));
+        let written = self.writer.write(&messages, tool.form.clone()).await?;
+        let arguments = written.and_then(|written| serde_json::from_str(&written).ok());
+        let Some(arguments) = arguments else {
+            let words = format!("Could not write what {name} is to be given.");
+            return Ok(Done::in_vain(name, words));
+        };
+        let calling = self
+            .servers
+            .call(&self.shared.permissions, self.emitter, name, arguments);
+        Ok(match calling.await {
+            Ok(Some(result)) => {
+                let begins: String = result.chars().take(GLANCE_CHARS).collect();
+                let words = format!("Called {name}, which said: {begins}");
+                Done {
+                    told: Some(format!("{name}: {result}")),
+                    ..Done::new(name, words, result)
+                }
+            }
+            Ok(None) => Done::in_vain(name, format!("Did not call {name}: it was not allowed.")),
+            Err(why) => Done::in_vain(name, format!("{name} gave no result: {why}.")),
+        })
+    }
 }
 
 /// What a step came to.
@@ -96,6 +216,8 @@ struct Done {
     result: String,
     /// For the prompt of the answer.
     note: Option<String>,
+    /// As `note`, from another program.
+    told: Option<String>,
     is_in_vain: bool,
 }
 
@@ -108,6 +230,7 @@ impl Done {
             },
             result: result.into(),
             note: None,
+            told: None,
             is_in_vain: false,
         }
     }
@@ -164,8 +287,8 @@ async fn carry_out(
             ),
             Err(why) => Done::in_vain("date", format!("Could not count days for {text}: {why}.")),
         },
-        // The loop ends with it.
-        Tool::Answer => Done::in_vain("answer", String::new()),
+        // The loop ends with the one, and does the other itself.
+        Tool::Answer | Tool::Called(_) => Done::in_vain("answer", String::new()),
     })
 }
 
@@ -266,28 +389,6 @@ fn list(shared: &Shared, words: &str) -> Done {
     }
 }
 
-/// What the model writes; `None` where it was stopped.
-async fn choose(
-    reader: &Reader,
-    emitter: &Emitter,
-    messages: &[ChatMessage],
-) -> Result<Option<String>, Failure> {
-    let request = GenerateRequest {
-        messages: messages.to_vec(),
-        sampling: Sampling::greedy(),
-        max_output_tokens: CHOICE_TOKENS,
-        thinking: Thinking::Off,
-        stop: Vec::new(),
-        form: AnswerForm::Json(schema()),
-    };
-    match writing::write_quietly(&reader.running.engine, emitter, request).await {
-        Ok(written) => Ok(written),
-        // What was found is too much to choose with, and enough to answer.
-        Err(EngineError::PromptTooLong { .. }) => Ok(None),
-        Err(error) => Err(failure::of_engine(error)),
-    }
-}
-
 /// The passages that were found, each once, under the numbers that the model knows them by.
 struct Known {
     hits: Vec<Hit>,
@@ -361,6 +462,9 @@ impl Known {
         order.into_iter().filter_map(|at| hits[at].take()).collect()
     }
 }
+
+#[cfg(test)]
+mod called_tests;
 
 #[cfg(test)]
 mod tests {

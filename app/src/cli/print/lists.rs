@@ -6,8 +6,8 @@ use super::{Printer, clean, indent, write_json};
 use crate::config::DataDirs;
 use crate::message::{
     AskedReport, CatalogReport, CatalogSummary, DocumentSummary, FileOutcome, Finding, HubReport,
-    Level, ModelDetails, ModelSummary, SettingsReport, StatusReport, ThreadReport, ThreadSummary,
-    WorkspaceSummary,
+    Level, McpServerReport, ModelDetails, ModelSummary, SettingsReport, StatusReport, ThreadReport,
+    ThreadSummary, WorkspaceSummary,
 };
 use crate::units::{size, time};
 
@@ -37,6 +37,30 @@ impl Printer {
             Err(error) => self.message(&format!("the settings cannot be written out: {error}")),
         }
         self.message(&format!("From {}", report.file.display()));
+    }
+
+    pub(super) fn mcp_servers(&self, servers: &[McpServerReport]) {
+        if servers.is_empty() {
+            self.message(
+                "There are no MCP servers. `satchel mcp-servers add NAME -- COMMAND` sets one up.",
+            );
+        }
+        for server in servers {
+            self.line(&format!("{}  {}", server.name, clean(&server.command)));
+            if !server.variables.is_empty() {
+                self.line(&format!("  is given {}", server.variables.join(", ")));
+            }
+            for tool in server.tools.iter().flatten() {
+                let about = clean(&tool.description);
+                self.line(&format!("  {}.{}  {about}", server.name, tool.name));
+            }
+            if server.tools.as_ref().is_some_and(Vec::is_empty) {
+                self.message("  It offers no tools that can be used.");
+            }
+            for reason in &server.left_out {
+                self.message(&format!("  left out: {reason}"));
+            }
+        }
     }
 
     pub(super) fn threads(&self, threads: &[ThreadSummary]) {
