@@ -94,6 +94,9 @@ fn a_server_with_tools_is_set_up_and_taken_out() {
         "{}",
         window.words()
     );
+    let all = egui::Modifiers::COMMAND;
+    window.type_into("Name of the MCP server", "");
+    window.harness.key_press_modifiers(all, egui::Key::A);
     window.type_into("Name of the MCP server", "time");
     window.click("Add");
     window.wait("the server to be listed", |window| {
