@@ -41,6 +41,7 @@ fn main() -> Result<()> {
     let backends = profile_dir.join("backends");
     mirror(&processor, &backends, |_| true)?;
     mirror(&gpu, &backends.join("gpu"), |_| true)?;
+    mirror(&onnxruntime()?, &backends.join("onnx"), |_| true)?;
     mirror(&libraries(llama_dir)?, &profile_dir, is_library_of_llama)?;
     remove_dangling_links(&profile_dir);
     link_for_tests(&profile_dir)
@@ -113,6 +114,17 @@ fn modules(dir: &Path, compiler: &Compiler) -> Result<Vec<PathBuf>> {
         .into());
     }
     Ok(modules)
+}
+
+/// onnxruntime, which computes some embedders faster: where it was fetched (`packaging/onnxruntime.sh`).
+fn onnxruntime() -> Result<Vec<PathBuf>> {
+    const PLACE: &str = "SATCHEL_ONNXRUNTIME";
+    println!("cargo:rerun-if-env-changed={PLACE}");
+    match env::var_os(PLACE).filter(|path| !path.is_empty()) {
+        None => Ok(Vec::new()),
+        Some(path) if Path::new(&path).is_file() => Ok(vec![path.into()]),
+        Some(path) => Err(format!("{PLACE} names a file that is not there: {path:?}").into()),
+    }
 }
 
 /// The libraries that the program is linked to, by the names it asks for: on Linux `lib….so.<one number>`.

@@ -18,6 +18,7 @@ use crate::embed_plan::Plan;
 use crate::engine::new_context;
 use crate::error::LoadError;
 use crate::llama_log::LlamaLog;
+use crate::onnx::{self, Bert};
 use crate::protocol::RequestError;
 
 /// The longest piece of text that is embedded in one go, in tokens, where the model itself allows more.
@@ -31,6 +32,8 @@ pub(crate) struct Embedder<'m> {
     lanes: Vec<Lane<'m>>,
     window: Window,
     plan: Plan,
+    /// What onnxruntime computes in place of llama.cpp.
+    bert: Option<Bert>,
 }
 
 /// What came out.
@@ -55,17 +58,24 @@ impl<'m> Embedder<'m> {
         backend: &LlamaBackend,
         model: &'m LlamaModel,
         plan: Plan,
+        bert: Option<Bert>,
         log: &LlamaLog,
     ) -> Result<Self, LoadError> {
         let window = Window::of(model);
         let lanes = (0..plan.lanes)
-            .map(|_| Lane::new(backend, model, plan, window.len_tokens, log))
+            .map(|_| match &bert {
+                Some(bert) => bert.lane().map(Lane::Onnx),
+                None => {
+                    LlamaLane::new(backend, model, plan, window.len_tokens, log).map(Lane::Llama)
+                }
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self {
             model,
             lanes,
             window,
             plan,
+            bert,
         })
     }
 
@@ -110,6 +120,7 @@ impl<'m> Embedder<'m> {
     ) -> Result<Vec<Vec<f32>>, RequestError> {
         let steps = self.plan.steps(pieces);
         let next = AtomicUsize::new(0);
+        let bert = self.bert.as_ref();
         let work = |lane: &mut Lane<'_>| -> Result<Vec<DoneStep>, RequestError> {
             let mut done = Vec::new();
             loop {
@@ -120,7 +131,12 @@ impl<'m> Embedder<'m> {
                 if cancelled.load(Ordering::Relaxed) {
                     return Err(RequestError::Cancelled);
                 }
-                done.push((position, lane.compute(step)?));
+                let vectors = match (&mut *lane, bert) {
+                    (Lane::Onnx(lane), Some(bert)) => lane.compute(bert, step)?,
+                    (Lane::Llama(lane), _) => lane.compute(step)?,
+                    (Lane::Onnx(_), None) => return Err(RequestError::NotAnEmbedder),
+                };
+                done.push((position, vectors));
             }
         };
         let mut done = Vec::with_capacity(steps.len());
@@ -166,13 +182,19 @@ fn side_by_side<T: Send>(
     })
 }
 
+/// Computes beside others.
+enum Lane<'m> {
+    Llama(LlamaLane<'m>),
+    Onnx(onnx::Lane),
+}
+
 /// One context and what it needs to compute.
-struct Lane<'m> {
+struct LlamaLane<'m> {
     context: LlamaContext<'m>,
     batch: LlamaBatch<'static>,
 }
 
-impl<'m> Lane<'m> {
+impl<'m> LlamaLane<'m> {
     fn new(
         backend: &LlamaBackend,
         model: &'m LlamaModel,

@@ -196,6 +196,14 @@ pub enum LoadError {
         /// Why not.
         reason: String,
     },
+    /// onnxruntime, which is to compute an embedder, cannot.
+    #[error(
+        "onnxruntime cannot compute this embedder ({reason}); remove the folder `backends/onnx` beside the program to embed with llama.cpp"
+    )]
+    Onnxruntime {
+        /// What it said.
+        reason: String,
+    },
     /// Anything else that llama.cpp reports.
     #[error("the model could not be loaded: {reason}")]
     Other {

@@ -40,7 +40,7 @@ pub struct WorkerCommand {
 /// # use satchel_inference::*;
 /// # async fn example() -> Result<(), EngineError> {
 /// let worker = WorkerCommand { program: "/usr/lib/satchel/satchel".into(), args: vec!["worker".into(), "inference".into()] };
-/// let spec = ModelSpec { path: "/models/chat.gguf".into(), role: Role::Chat { context_len_tokens: 4096 }, threads: None, gpu_layers: GpuLayers::Fit, adapter: None };
+/// let spec = ModelSpec { path: "/models/chat.gguf".into(), role: Role::Chat { context_len_tokens: 4096 }, threads: None, gpu_layers: GpuLayers::Fit, adapter: None, bert: None };
 /// let engine = EngineHandle::new(worker, spec);
 /// let mut answer = engine
 ///     .generate(GenerateRequest {
@@ -359,6 +359,7 @@ mod tests {
                 threads: None,
                 gpu_layers: crate::GpuLayers::None,
             adapter: None,
+ bert: None,
             };
             let engine = EngineHandle::new(worker, spec);
             let error = engine.embed(vec!["text".into()]).await.unwrap_err();

@@ -56,6 +56,7 @@ mod gpu;
 mod likeliest;
 mod llama_log;
 mod marked;
+mod onnx;
 mod prompt;
 mod python_json;
 mod python_text;
@@ -84,10 +85,12 @@ pub use embed::MAX_EMBED_WINDOW_TOKENS;
 pub use error::{EngineError, LoadError};
 pub use frame::MAX_FRAME_BYTES;
 pub use handle::{EngineHandle, TokenStream, WorkerCommand, devices};
+pub use onnx::has_onnxruntime;
 pub use request::{
-    Adapter, AnswerForm, ChatMessage, ChatRole, Embeddings, GenerateRequest, GpuLayers, GpuUse,
-    KnownConversation, MemoryUse, ModelInfo, ModelSpec, Role, Sampling, StopReason, StreamEvent,
-    Thinking, ThinkingSupport, TokenUsage,
+    Adapter, AnswerForm, BertModel, BertPooling, ChatMessage, ChatRole, Embeddings,
+    GenerateRequest, GpuLayers, GpuUse, KnownConversation, MemoryUse, ModelInfo, ModelSpec, Role,
+    Sampling, StopReason, StreamEvent, TensorBytes, Thinking, ThinkingSupport, TokenUsage,
+    WeightType,
 };
 pub use worker::run_worker;
 

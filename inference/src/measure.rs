@@ -147,7 +147,7 @@ fn measure_embedding() {
     for plan in plans.into_iter().chain(plans) {
         for busy in [false, true] {
             let mut embedder =
-                Embedder::new(&llama.backend, &model, plan, &LlamaLog::default()).unwrap();
+                Embedder::new(&llama.backend, &model, plan, None, &LlamaLog::default()).unwrap();
             let (long, short) = beside_a_busy_core(busy, || {
                 (
                     tokens_per_second(&mut embedder, 48, 190),

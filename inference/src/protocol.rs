@@ -256,6 +256,7 @@ mod tests {
             threads: None,
             gpu_layers: crate::GpuLayers::None,
             adapter: None,
+            bert: None,
         };
         let pipe = frame::encode(&ToWorker::Load(spec.clone())).unwrap();
         let Some(ToWorker::Load(received)) = frame::read(&mut pipe.as_slice()).unwrap() else {

@@ -4,6 +4,7 @@
 //! serde, and field names are part of that private language between two processes of the same version.
 //! Start at [`ModelSpec`] and [`GenerateRequest`].
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,58 @@ pub struct ModelSpec {
     pub gpu_layers: GpuLayers,
     /// What is laid over the weights of a chat model.
     pub adapter: Option<Adapter>,
+    /// An embedder that onnxruntime computes, where [`has_onnxruntime`](crate::has_onnxruntime). Its vectors are others than those of llama.cpp.
+    pub bert: Option<BertModel>,
+}
+
+/// An embedder of the BERT kind: its numbers, and where its weights lie in the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BertModel {
+    /// Length of the vectors between layers.
+    pub width: usize,
+    /// Heads of the attention; `width` is a multiple.
+    pub heads: usize,
+    /// Number of layers.
+    pub layers: usize,
+    /// Added to the variance in normalisations.
+    pub epsilon: f32,
+    /// How one vector is made of those of the tokens.
+    pub pooling: BertPooling,
+    /// Tensors by their names in the file. Must have been checked: each as long as these numbers say.
+    pub tensors: BTreeMap<String, TensorBytes>,
+}
+
+/// How one vector is made of those of the tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BertPooling {
+    /// Their mean.
+    Mean,
+    /// That of the first one.
+    First,
+    /// That of the last one.
+    Last,
+}
+
+/// Where a tensor lies in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorBytes {
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub len: u64,
+    /// How they are to be read.
+    pub kind: WeightType,
+}
+
+/// How the numbers of a tensor are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WeightType {
+    /// 32-bit floating point.
+    F32,
+    /// 16-bit floating point.
+    F16,
+    /// Blocks of 32 bytes with a scale.
+    Q8_0,
 }
 
 /// A low-rank adapter (LoRA): small matrices that are added to those of a model.

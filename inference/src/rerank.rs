@@ -32,7 +32,7 @@ impl<'m> Reranker<'m> {
     ) -> Result<Self, LoadError> {
         Ok(Self {
             model,
-            engine: Embedder::new(backend, model, plan, log)?,
+            engine: Embedder::new(backend, model, plan, None, log)?,
             layout: PairLayout::of(model),
         })
     }

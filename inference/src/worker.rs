@@ -21,6 +21,7 @@ use crate::error::LoadError;
 use crate::generate::{Generator, Task};
 use crate::gpu::{self, Placement};
 use crate::llama_log::LlamaLog;
+use crate::onnx::Bert;
 use crate::output::Output;
 use crate::protocol::{FromWorker, RequestError, ToWorker};
 use crate::request::{ModelInfo, ModelSpec, Role, StreamEvent, Thinking};
@@ -208,7 +209,9 @@ impl<'m> Hands<'m> {
             }
             Role::Embedder => {
                 let plan = Plan::for_threads(threads, on_gpu);
-                Ok(Self::Embedder(Embedder::new(backend, model, plan, log)?))
+                let bert = spec.bert.as_ref().map(|bert| Bert::new(&spec.path, bert));
+                let embedder = Embedder::new(backend, model, plan, bert.transpose()?, log)?;
+                Ok(Self::Embedder(embedder))
             }
             Role::Reranker => {
                 let plan = Plan::for_threads(threads, on_gpu);

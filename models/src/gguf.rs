@@ -21,6 +21,7 @@
 //! Source: `ggml/include/gguf.h` and `ggml/src/gguf.cpp` of llama.cpp.
 
 mod adapter;
+mod bert;
 mod check;
 mod error;
 mod read;
@@ -32,6 +33,7 @@ mod tensor_type;
 mod write;
 
 pub use adapter::{AdapterSummary, check_adapter};
+pub use bert::{BertFile, TensorPlace, bert};
 pub use check::{check, check_reader};
 pub use error::GgufError;
 pub use rules::SUPPORTED_ARCHITECTURES;

@@ -79,6 +79,7 @@ fn engine(path: &Path, role: Role) -> EngineHandle {
             threads: None,
             gpu_layers: satchel_inference::GpuLayers::None,
             adapter: None,
+            bert: None,
         },
     )
 }
@@ -324,6 +325,7 @@ async fn embedding(model: &Path) {
             threads: None,
             gpu_layers: satchel_inference::GpuLayers::None,
             adapter: None,
+            bert: None,
         };
         let engine = EngineHandle::new(command, spec);
         // The first run loads the model; the second says how many texts take some two seconds, for a variant

@@ -53,6 +53,7 @@ fn engine(path: &Path) -> EngineHandle {
             threads: None,
             gpu_layers: GpuLayers::None,
             adapter: None,
+            bert: None,
         },
     )
 }

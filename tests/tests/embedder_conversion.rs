@@ -1,4 +1,4 @@
-//! A converted embedder, run by llama.cpp, gives the vectors that an independent implementation gives.
+//! A converted embedder, run by llama.cpp or onnxruntime, gives the vectors that an independent implementation gives.
 //!
 //! The independent vectors are a fixture with its recipe: `models/tests/fixtures/minilm_vectors.py`. Needs the
 //! folder with the embedder's own files in `SATCHEL_TEST_EMBEDDER_DIR`, which `make test` obtains; says so and
@@ -8,8 +8,9 @@
 
 use std::path::{Path, PathBuf};
 
-use satchel_inference::{EngineHandle, ModelSpec, Role, WorkerCommand};
-use satchel_models::{EmbedderQuantisation, ModelStore};
+use satchel_app::backend::embedding_engine::EmbeddingEngine;
+use satchel_inference::{BertModel, EngineHandle, ModelSpec, Role, WorkerCommand};
+use satchel_models::{EmbedderQuantisation, InstalledModel, ModelStore};
 use satchel_tests::{repository, satchel_bin};
 
 struct Fixture {
@@ -49,20 +50,43 @@ fn source() -> Option<PathBuf> {
 /// The embeddings of the texts by llama.cpp, with the embedder converted from `folder`.
 fn embed(folder: &Path, quantisation: EmbedderQuantisation, texts: &[String]) -> Vec<Vec<f32>> {
     let store = tempfile::tempdir().unwrap();
-    let model = ModelStore::open(store.path())
+    let model = converted(store.path(), folder, quantisation);
+    embed_with(&model, None, texts)
+}
+
+/// As [`embed`], by onnxruntime.
+fn embed_by_onnxruntime(
+    folder: &Path,
+    quantisation: EmbedderQuantisation,
+    texts: &[String],
+) -> Vec<Vec<f32>> {
+    let store = tempfile::tempdir().unwrap();
+    let model = converted(store.path(), folder, quantisation);
+    let engine = EmbeddingEngine::new(&satchel_bin());
+    let bert = engine.bert_of(&model).unwrap();
+    assert!(bert.is_some(), "the embedder is not known as BERT");
+    embed_with(&model, bert, texts)
+}
+
+fn converted(store: &Path, folder: &Path, quantisation: EmbedderQuantisation) -> InstalledModel {
+    ModelStore::open(store)
         .unwrap()
         .import_dir(folder, quantisation, &mut |_| ())
-        .unwrap();
+        .unwrap()
+}
+
+fn embed_with(model: &InstalledModel, bert: Option<BertModel>, texts: &[String]) -> Vec<Vec<f32>> {
     let worker = WorkerCommand {
         program: satchel_bin(),
         args: vec!["worker".into(), "inference".into()],
     };
     let spec = ModelSpec {
-        path: model.path,
+        path: model.path.clone(),
         role: Role::Embedder,
         threads: None,
         gpu_layers: satchel_inference::GpuLayers::None,
         adapter: None,
+        bert,
     };
     let engine = EngineHandle::new(worker, spec);
     let runtime = satchel_app::backend::runtime::build().unwrap();
@@ -134,6 +158,61 @@ fn eight_bits_stay_near() {
     );
     eprintln!("q8_0: lowest cosine {lowest}");
     assert!(lowest >= 0.995, "{lowest}");
+}
+
+#[test]
+fn onnxruntime_stays_near_with_any_weights_and_pooling() {
+    let Some(folder) = source() else { return };
+    if !satchel_inference::has_onnxruntime(&satchel_bin()) {
+        eprintln!("skipped: built without onnxruntime, which `make test` fetches");
+        return;
+    }
+    let fixture = Fixture::read();
+    let wanted = fixture.vectors("vectors");
+    for quantisation in [EmbedderQuantisation::F16, EmbedderQuantisation::Q8_0] {
+        let ours = embed_by_onnxruntime(&folder, quantisation, &fixture.texts);
+        let lowest = lowest_cosine(&ours, &wanted);
+        let mean = ours
+            .iter()
+            .zip(&wanted)
+            .map(|(ours, theirs)| lowest_cosine(&[ours.clone()], &[theirs.clone()]))
+            .sum::<f32>()
+            / wanted.len() as f32;
+        eprintln!("onnxruntime, {quantisation:?}: lowest cosine {lowest}, mean {mean}");
+        assert!(lowest >= 0.95 && mean >= 0.985, "{lowest}, {mean}");
+    }
+    for (pooling, vectors) in [("cls_token", "cls_vectors"), ("lasttoken", "last_vectors")] {
+        let theirs = fixture.vectors(vectors);
+        let folder = with_pooling(&folder, pooling);
+        let texts = &fixture.texts[..theirs.len()];
+        let ours = embed_by_onnxruntime(folder.path(), EmbedderQuantisation::F16, texts);
+        let lowest = lowest_cosine(&ours, &theirs);
+        eprintln!("onnxruntime, {pooling}: lowest cosine {lowest}");
+        assert!(lowest >= 0.95, "{pooling}: {lowest}");
+    }
+}
+
+#[test]
+fn embeddings_of_two_engines_have_two_names() {
+    let Some(folder) = source() else { return };
+    let store = tempfile::tempdir().unwrap();
+    let model = converted(store.path(), &folder, EmbedderQuantisation::Q8_0);
+    let elsewhere = store.path().join("satchel");
+    let llama = EmbeddingEngine::new(&elsewhere)
+        .embedding_id(&model)
+        .unwrap();
+    assert!(model.sha256.starts_with(&llama), "{llama}");
+    // Whether it can be used is seen by the file alone.
+    let place = store.path().join("backends/onnx");
+    std::fs::create_dir_all(&place).unwrap();
+    for name in ["libonnxruntime.so", "libonnxruntime.dylib"] {
+        std::fs::write(place.join(name), b"").unwrap();
+    }
+    let engine = EmbeddingEngine::new(&elsewhere);
+    assert_eq!(
+        engine.embedding_id(&model).unwrap(),
+        format!("{llama}-ort8")
+    );
 }
 
 #[test]

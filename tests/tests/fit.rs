@@ -49,6 +49,7 @@ fn taken(model: &Path, context_len_tokens: u32, gpu_layers: u32) -> MemoryUse {
         threads: Some(1),
         gpu_layers: GpuLayers::Exactly(gpu_layers),
         adapter: None,
+        bert: None,
     };
     let engine = EngineHandle::new(worker(), spec);
     run(async {

@@ -23,6 +23,7 @@ pub mod conversation;
 pub mod doctor;
 pub mod documents;
 pub mod downloads;
+pub mod embedding_engine;
 pub mod failure;
 pub mod fitting;
 pub mod hardware;

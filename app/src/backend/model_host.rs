@@ -10,16 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use satchel_inference::{
-    Adapter, EngineHandle, GpuLayers, ModelInfo, ModelSpec, Role, STATE_VERSION, WorkerCommand,
+    Adapter, BertModel, EngineHandle, GpuLayers, ModelInfo, ModelSpec, Role, STATE_VERSION,
+    WorkerCommand,
 };
 use satchel_models::fit::{Machine, USUAL_CONTEXT};
-use satchel_models::{
-    EmbedderQuantisation, InstalledModel, Instructions, ModelKind, ModelStore, VerifiedModel,
-};
+use satchel_models::{EmbedderQuantisation, InstalledModel, ModelKind, ModelStore, VerifiedModel};
 use satchel_vector::{EmbedderKey, VectorStore};
 
 use super::calibrate::Calibration;
 use super::contacts::Contacts;
+use super::embedding_engine::EmbeddingEngine;
 use super::jobs::{Emitter, Meter};
 use super::preferences::Preferences;
 use super::{calibrate, downloads, failure, fitting, hardware, hub};
@@ -38,6 +38,7 @@ pub struct ModelHost {
     program: PathBuf,
     contacts: Contacts,
     calibration: Calibration,
+    embedding: EmbeddingEngine,
     /// What the user knows already: why no GPU is used, why the window is small.
     told_of_gpu: AtomicBool,
     told_of_window: AtomicBool,
@@ -90,6 +91,7 @@ impl ModelHost {
             program: dirs.program.clone(),
             contacts: Contacts::new(&dirs.state),
             calibration: Calibration::open(&dirs.state),
+            embedding: EmbeddingEngine::new(&dirs.program),
             told_of_gpu: AtomicBool::new(false),
             told_of_window: AtomicBool::new(false),
             machine: tokio::sync::OnceCell::new(),
@@ -149,6 +151,12 @@ impl ModelHost {
     #[must_use]
     pub fn calibration(&self) -> &Calibration {
         &self.calibration
+    }
+
+    /// What computes the embedder.
+    #[must_use]
+    pub fn embedding(&self) -> &EmbeddingEngine {
+        &self.embedding
     }
 
     /// The program whose workers run the models.
@@ -235,7 +243,7 @@ impl ModelHost {
         let Some(model) = self.chosen(ModelKind::Embedder)? else {
             return Ok(None);
         };
-        tell_index(index, &model).await?;
+        self.tell_index(index, &model).await?;
         let running = self.start(model, Role::Embedder).await?;
         Ok(Some(slot.insert(running).clone()))
     }
@@ -263,9 +271,28 @@ impl ModelHost {
     /// As for [`Self::embedder`].
     pub async fn announce_embedder(&self, index: &VectorStore) -> Result<(), Failure> {
         match self.chosen(ModelKind::Embedder)? {
-            Some(model) => tell_index(index, &model).await,
+            Some(model) => self.tell_index(index, &model).await,
             None => Ok(()),
         }
+    }
+
+    /// Tells the index whose embeddings to use: they belong to the exact weights that made them, and to the engine.
+    async fn tell_index(
+        &self,
+        index: &VectorStore,
+        embedder: &InstalledModel,
+    ) -> Result<(), Failure> {
+        let Some(dim) = embedder.embedding_dim else {
+            return Err(Failure::general(format!(
+                "the embedder {} does not say how long its embeddings are",
+                embedder.id
+            )));
+        };
+        let id = self.embedding.embedding_id(embedder)?;
+        index
+            .use_embedder(Some(EmbedderKey { id, dim }))
+            .await
+            .map_err(Failure::from)
     }
 
     async fn start(&self, model: InstalledModel, role: Role) -> Result<Running, Failure> {
@@ -283,16 +310,26 @@ impl ModelHost {
         let (verified, adapter, name) = starting
             .await
             .unwrap_or_else(|panic| Err(failure::of_panic(panic)))?;
+        let bert = match role {
+            Role::Embedder => self.embedding.bert_of(&model)?,
+            Role::Chat { .. } | Role::Reranker => None,
+        };
         Ok(Running {
             model,
-            engine: self.engine(&verified, role, adapter),
+            engine: self.engine(&verified, role, adapter, bert),
             adapter: name,
             held: Arc::default(),
         })
     }
 
     /// Starts no process: the worker starts with its first request.
-    fn engine(&self, model: &VerifiedModel, role: Role, adapter: Option<Adapter>) -> EngineHandle {
+    fn engine(
+        &self,
+        model: &VerifiedModel,
+        role: Role,
+        adapter: Option<Adapter>,
+        bert: Option<BertModel>,
+    ) -> EngineHandle {
         let settings = self.settings.current();
         let spec = ModelSpec {
             path: model.path().to_path_buf(),
@@ -304,6 +341,7 @@ impl ModelHost {
                 (Role::Chat { .. }, Some(layers)) => GpuLayers::Exactly(layers),
             },
             adapter,
+            bert,
         };
         let build = self.calibration.build();
         EngineHandle::new(self.worker(build.as_deref()), spec)
@@ -339,6 +377,7 @@ impl ModelHost {
             threads: self.settings.current().threads,
             gpu_layers: GpuLayers::None,
             adapter: None,
+            bert: None,
         };
         Ok(EngineHandle::new(self.worker(build), spec))
     }
@@ -496,31 +535,6 @@ fn verify(store: &ModelStore, model: &InstalledModel) -> Result<VerifiedModel, F
             ),
         )
     })
-}
-
-/// Tells the index whose embeddings to use: they belong to the exact weights that made them.
-async fn tell_index(index: &VectorStore, embedder: &InstalledModel) -> Result<(), Failure> {
-    let Some(dim) = embedder.embedding_dim else {
-        return Err(Failure::general(format!(
-            "the embedder {} does not say how long its embeddings are",
-            embedder.id
-        )));
-    };
-    let id = embedding_id(embedder);
-    index
-        .use_embedder(Some(EmbedderKey { id, dim }))
-        .await
-        .map_err(Failure::from)
-}
-
-/// The name of an embedder's embeddings: of the exact weights, and of what is put before a text.
-#[must_use]
-pub fn embedding_id(embedder: &InstalledModel) -> String {
-    let weights: String = embedder.sha256.chars().take(16).collect();
-    match Instructions::of(embedder).tag() {
-        Some(tag) => format!("{weights}-{tag}"),
-        None => weights,
-    }
 }
 
 /// How to start a worker of the program.

@@ -190,12 +190,14 @@ fn embedder_of(shared: &Shared) -> Result<Option<Embedder>, Failure> {
         return Ok(None);
     }
     let model = shared.models.chosen(ModelKind::Embedder)?;
-    Ok(model.and_then(|model| {
-        Some(Embedder {
-            id: super::model_host::embedding_id(&model),
-            dim: model.embedding_dim?,
-        })
-    }))
+    let Some(model) = model else {
+        return Ok(None);
+    };
+    let Some(dim) = model.embedding_dim else {
+        return Ok(None);
+    };
+    let id = shared.models.embedding().embedding_id(&model)?;
+    Ok(Some(Embedder { id, dim }))
 }
 
 /// Title and pages of a document decide about its passages like its text does, so they are a part of the key.

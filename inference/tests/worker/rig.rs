@@ -37,6 +37,7 @@ pub(crate) fn chat_spec(path: &Path, context_len_tokens: u32) -> ModelSpec {
         threads: None,
         gpu_layers: GpuLayers::None,
         adapter: None,
+        bert: None,
     }
 }
 
@@ -47,6 +48,7 @@ pub(crate) fn embedder_spec(path: &Path) -> ModelSpec {
         threads: None,
         gpu_layers: GpuLayers::None,
         adapter: None,
+        bert: None,
     }
 }
 

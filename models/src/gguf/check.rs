@@ -54,7 +54,7 @@ pub fn check_reader(input: impl Read, file_bytes: u64) -> Result<GgufSummary, Gg
     check_header(&read_header(input, file_bytes)?, file_bytes)
 }
 
-fn check_header(header: &Header, file_bytes: u64) -> Result<GgufSummary, GgufError> {
+pub(super) fn check_header(header: &Header, file_bytes: u64) -> Result<GgufSummary, GgufError> {
     let facts = Facts { header };
     let part = facts.split_part()?;
     // Only the first part of a split model says what the model is; that one is judged as far as it goes.
@@ -446,7 +446,7 @@ impl Facts<'_> {
             .to_owned())
     }
 
-    fn entry(&self, key: &str) -> Option<&Entry> {
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
         self.header.metadata.get(key)
     }
 
@@ -461,7 +461,7 @@ impl Facts<'_> {
         }
     }
 
-    fn number(&self, key: &str) -> Result<Option<u64>, GgufError> {
+    pub(super) fn number(&self, key: &str) -> Result<Option<u64>, GgufError> {
         match self.entry(key).map(|entry| &entry.value) {
             None => Ok(None),
             Some(Value::Unsigned(value)) => Ok(Some(*value)),
