@@ -45,7 +45,7 @@ build: ## Build the programs, nothing else
 # The harness of every bench is a plain program with a main function: `make bench BENCH=inference` runs one.
 # `eval` is one, too: it needs the same, and `make bench` would take three times as long with it.
 EMBEDDER_SOURCE := $(CARGO_TARGET_DIR)/test-data/all-MiniLM-L6-v2
-BENCH ?= import_search reindex inference waiting window sync edge
+BENCH ?= import_search reindex embedding inference waiting window sync edge
 bench: ## Measure speed (BENCH=name for one of them)
 	@packaging/system-packages.sh test
 	@$(MAKE) --no-print-directory build

@@ -6,7 +6,9 @@ use crate::embed::Piece;
 
 /// How the work is laid out.
 ///
-/// Measured with all-MiniLM-L6-v2 on two cores of an AMD EPYC (AVX2, variant `haswell`) by `measure_embedding` in
+/// Lanes of onnxruntime follow the same plan: each computes with the thread that calls it, one text after the other.
+///
+/// Measured with llama.cpp, with all-MiniLM-L6-v2 on two cores of an AMD EPYC (AVX2, variant `haswell`) by `measure_embedding` in
 /// `measure.rs`, in tokens per second. "Long" are texts of 100 to 190 words, "short" of 8 to 16; "busy" means that another
 /// program keeps one core busy. "Together" are texts computed in one step:
 ///

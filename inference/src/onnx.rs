@@ -1,7 +1,7 @@
 //! Embedders of the BERT kind on onnxruntime, with weights of 8 bits: three times as fast as llama.cpp on a processor.
 //!
 //! The model is the same GGUF file; llama.cpp still cuts texts into tokens. Each matrix is rounded to 8 bits with a scale
-//! for each of its columns, which costs no measurable quality (`vector/EVALUATION.md`), and the vectors are others than
+//! for each of its columns, which costs no measurable quality (`onnx/graph.rs`), and the vectors are others than
 //! those of llama.cpp: one index holds those of one engine. The library comes from one place, `backends/onnx` beside the
 //! program, and a worker that is told to use it and cannot says so instead of computing other vectors.
 //! Start at [`Bert::new`] and [`Lane::compute`]; the network is in `onnx/graph.rs`.

@@ -35,6 +35,45 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 #[test]
+fn the_places_of_a_plain_embedders_weights_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("my-embedder");
+    let toy = ToyBert::new();
+    toy.save(&dir);
+    let bytes = convert(&dir, EmbedderQuantisation::F16).unwrap();
+    let path = folder.path().join("toy.gguf");
+    fs::write(&path, &bytes).unwrap();
+    let bert = gguf::bert(&path).unwrap().expect("a plain BERT");
+    assert_eq!(
+        (bert.width, bert.positions, bert.vocabulary_len),
+        (48, 16, 10)
+    );
+    assert_eq!((bert.layers, bert.pooling), (1, gguf::Pooling::Mean));
+    assert!((bert.epsilon - 1e-12).abs() < 1e-15, "{}", bert.epsilon);
+    let place = &bert.tensors["position_embd.weight"];
+    let at = usize::try_from(place.bytes.start).unwrap()..usize::try_from(place.bytes.end).unwrap();
+    let positions = &toy.tensors["embeddings.position_embeddings.weight"].1;
+    let singles: Vec<u8> = positions
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    assert_eq!(bytes[at], singles);
+
+    // What has other parts is for llama.cpp.
+    let name = b"blk.0.attn_q.weight";
+    let at = bytes
+        .windows(name.len())
+        .position(|part| part == name)
+        .unwrap();
+    let mut other = bytes.clone();
+    other[at + 11] = b'z';
+    fs::write(&path, &other).unwrap();
+    assert_eq!(gguf::bert(&path).unwrap(), None);
+    fs::write(&path, &bytes[..bytes.len() - 40]).unwrap();
+    assert!(gguf::bert(&path).is_err(), "it is cut off");
+}
+
+#[test]
 fn a_small_embedder_converts_and_passes_the_check() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("my-embedder");

@@ -1,5 +1,4 @@
-//! Prompt and generation speed beside llama-bench and node-llama-cpp, embedding speed per CPU variant and beside
-//! onnxruntime.
+//! Prompt and generation speed beside llama-bench and node-llama-cpp. Embedding has a bench of its own.
 //!
 //! `make bench BENCH=inference`. Runs of both programs take turns, so that a change of the machine's pace hits
 //! both; each value is one whole run.
@@ -21,7 +20,7 @@ const OUTPUT_TOKENS: u32 = 128;
 const RUNS: usize = 5;
 
 fn main() {
-    let Some((chat, embedder)) = models() else {
+    let Some(chat) = chat_model() else {
         println!("skipped: the starter models are not installed (make run installs them)");
         return;
     };
@@ -29,44 +28,20 @@ fn main() {
     runtime.block_on(async {
         generation(&chat).await;
         beside_a_busy_core(&chat).await;
-        embedding(&embedder).await;
-        embedding_beside_onnxruntime(&embedder).await;
     });
 }
 
-fn models() -> Option<(PathBuf, PathBuf)> {
+fn chat_model() -> Option<PathBuf> {
     let store = satchel_models::store::ModelStore::open(&models_dir()).ok()?;
-    let installed = store.list().ok()?;
-    let of = |kind| {
-        installed
-            .iter()
-            .find(|model| model.kind == kind)
-            .map(|model| model.path.clone())
-    };
-    Some((
-        of(satchel_models::ModelKind::Chat)?,
-        of(satchel_models::ModelKind::Embedder)?,
-    ))
+    let mut installed = store.list().ok()?.into_iter();
+    let chat = installed.find(|model| model.kind == satchel_models::ModelKind::Chat)?;
+    Some(chat.path)
 }
 
 fn worker() -> WorkerCommand {
     WorkerCommand {
         program: satchel_bin(),
         args: vec!["worker".into(), "inference".into()],
-    }
-}
-
-/// The worker takes its variant from the environment, which `env` sets for it alone.
-fn worker_with_variant(variant: &str) -> WorkerCommand {
-    let WorkerCommand { program, args } = worker();
-    let mut all = vec![
-        format!("SATCHEL_CPU_VARIANT={variant}").into(),
-        program.into_os_string(),
-    ];
-    all.extend(args);
-    WorkerCommand {
-        program: PathBuf::from("/usr/bin/env"),
-        args: all,
     }
 }
 
@@ -257,133 +232,4 @@ async fn generate_once(engine: &EngineHandle, seed: u64) -> (f64, f64) {
 
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-/// Beside onnxruntime, which gets the texts as tokens; ours are counted from the words on, through the worker.
-async fn embedding_beside_onnxruntime(model: &Path) {
-    let Some(folder) = std::env::var_os("SATCHEL_BENCH_EMBEDDER_DIR").map(PathBuf::from) else {
-        println!("embedding beside onnxruntime: `make bench` says where its weights are");
-        return;
-    };
-    let Some(python) = peers::onnxruntime() else {
-        return;
-    };
-    let texts = abstracts();
-    let engine = engine(model, Role::Embedder);
-    embed_once(&engine, &texts).await;
-    let (mut ours, mut to_f32, mut to_int8) = (vec![], vec![], vec![]);
-    let (mut our_cosine, mut their_cosine) = (vec![], vec![]);
-    for _ in 0..RUNS {
-        let (tokens, seconds) = embed_once(&engine, &texts).await;
-        let Some(theirs) = peers::run_onnxruntime(&python, &folder, threads(), &texts) else {
-            println!("onnxruntime failed: not measured");
-            return;
-        };
-        ours.push(tokens / seconds);
-        to_f32.push(tokens / seconds / theirs.f32);
-        to_int8.push(tokens / seconds / theirs.int8);
-        let vectors = engine.embed(texts.clone()).await.expect("embedded").vectors;
-        our_cosine.push(mean_cosine(&vectors, &theirs.f32_vectors));
-        their_cosine.push(mean_cosine(&theirs.int8_vectors, &theirs.f32_vectors));
-    }
-    engine.unload().await;
-    print(
-        "Embedding beside onnxruntime, all-MiniLM-L6-v2, the same texts",
-        &[
-            Row::new("through the worker [tokens/s]", ours),
-            Row::new("to onnxruntime f32", to_f32).at_least(1.8),
-            Row::new("to onnxruntime int8", to_int8).at_least(1.0),
-            Row::new("mean cosine to f32, ours", our_cosine),
-            Row::new("mean cosine to f32, onnxruntime int8", their_cosine),
-        ],
-    );
-}
-
-fn mean_cosine(some: &[Vec<f32>], others: &[Vec<f32>]) -> f64 {
-    let pairs = some.iter().zip(others);
-    let sum: f32 = pairs
-        .map(|(one, other)| one.iter().zip(other).map(|(x, y)| x * y).sum::<f32>())
-        .sum();
-    f64::from(sum) / some.len() as f64
-}
-
-/// Texts of some 200 tokens, as abstracts are.
-fn abstracts() -> Vec<String> {
-    (0..64)
-        .map(|seed| invented_text(70_000 + seed, 110))
-        .collect()
-}
-
-async fn embedding(model: &Path) {
-    let texts = abstracts();
-    let mut rows = Vec::new();
-    for variant in variants() {
-        let command = worker_with_variant(&variant);
-        let spec = ModelSpec {
-            path: model.to_path_buf(),
-            role: Role::Embedder,
-            threads: None,
-            gpu_layers: satchel_inference::GpuLayers::None,
-            adapter: None,
-            bert: None,
-        };
-        let engine = EngineHandle::new(command, spec);
-        // The first run loads the model; the second says how many texts take some two seconds, for a variant
-        // without vector instructions is twenty times slower than the best.
-        if engine.embed(texts[..1].to_vec()).await.is_err() {
-            rows.push(Row::new(
-                format!("{variant}: not for this processor"),
-                vec![0.0],
-            ));
-            continue;
-        }
-        let (_, seconds) = embed_once(&engine, &texts[..2]).await;
-        let count = ((4.0 / seconds) as usize).clamp(2, texts.len());
-        let mut rates = Vec::new();
-        for _ in 0..3 {
-            let (tokens, seconds) = embed_once(&engine, &texts[..count]).await;
-            rates.push(tokens / seconds);
-        }
-        rows.push(Row::new(format!("{variant} [tokens/s]"), rates));
-        engine.unload().await;
-    }
-    let median = |name: &str| {
-        rows.iter()
-            .find(|row| row.what.starts_with(name))
-            .map(Row::median)
-    };
-    let ratio = [median("zen4 ["), median("icelake [")]
-        .into_iter()
-        .flatten()
-        .next()
-        .zip(median("haswell ["));
-    if let Some((wide, narrow)) = ratio {
-        rows.push(Row::new("AVX-512 with VNNI / haswell", vec![wide / narrow]).at_least(3.0));
-    }
-    print(
-        "Embedding, all-MiniLM-L6-v2, texts of some 200 tokens",
-        &rows,
-    );
-}
-
-/// Tokens embedded, and the seconds that took.
-async fn embed_once(engine: &EngineHandle, texts: &[String]) -> (f64, f64) {
-    let started = std::time::Instant::now();
-    let embedded = engine.embed(texts.to_vec()).await.expect("embedded");
-    (embedded.tokens as f64, started.elapsed().as_secs_f64())
-}
-
-fn variants() -> Vec<String> {
-    const COMPARED: [&str; 7] = [
-        "x64",
-        "sse42",
-        "haswell",
-        "skylakex",
-        "icelake",
-        "zen4",
-        "alderlake",
-    ];
-    let mut names = satchel_inference::processor_builds(&satchel_bin());
-    names.retain(|name| COMPARED.contains(&name.as_str()));
-    names
 }

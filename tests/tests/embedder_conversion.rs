@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 
 use satchel_app::backend::embedding_engine::EmbeddingEngine;
 use satchel_inference::{BertModel, EngineHandle, ModelSpec, Role, WorkerCommand};
@@ -175,7 +176,7 @@ fn onnxruntime_stays_near_with_any_weights_and_pooling() {
         let mean = ours
             .iter()
             .zip(&wanted)
-            .map(|(ours, theirs)| lowest_cosine(&[ours.clone()], &[theirs.clone()]))
+            .map(|(ours, theirs)| lowest_cosine(from_ref(ours), from_ref(theirs)))
             .sum::<f32>()
             / wanted.len() as f32;
         eprintln!("onnxruntime, {quantisation:?}: lowest cosine {lowest}, mean {mean}");

@@ -66,6 +66,7 @@ fn answer(adapter: Option<(&Path, f32)>) -> Result<String, EngineError> {
             path: path.to_owned(),
             scale,
         }),
+        bert: None,
     };
     let engine = EngineHandle::new(worker_command(&satchel_bin(), "inference"), spec);
     let runtime = tokio::runtime::Builder::new_current_thread()

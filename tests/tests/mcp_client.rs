@@ -13,7 +13,7 @@ fn server() -> PathBuf {
 
 /// Sets up a server of this way under its name; gives its log.
 fn add(laptop: &Laptop, way: &str) -> PathBuf {
-    let log = laptop.write(&format!("{way}.log"), "");
+    let log = laptop.write(format!("{way}.log"), "");
     let (script, log_name) = (server(), log.clone());
     let args = [
         "mcp-servers",

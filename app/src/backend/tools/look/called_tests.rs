@@ -160,7 +160,7 @@ async fn a_tool_is_called_when_the_user_allows_it_with_what_the_user_saw() {
     let said = place.said();
     assert!(said.contains("call {\"text\": \"boat\"}"), "{said}");
     assert!(said.ends_with("end\n"), "it was not ended: {said}");
-    let read = script.read.lock().unwrap();
+    let read = std::mem::take(&mut *script.read.lock().unwrap());
     assert!(read[0].0.contains("good.find: Finds notes."));
     assert!(
         read[1].1.contains("\"required\":[\"text\"]"),
@@ -168,7 +168,6 @@ async fn a_tool_is_called_when_the_user_allows_it_with_what_the_user_saw() {
         read[1].1
     );
     assert!(read[2].0.contains("Osterby"), "it is chosen on");
-    drop(read);
     place.backend.close().await;
 }
 
