@@ -8,9 +8,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-#[cfg(feature = "test-support")]
-use tokio::sync::mpsc;
-
 use crate::connection::{Connection, Request};
 use crate::device::Device;
 use crate::error::EngineError;
@@ -62,14 +59,7 @@ pub struct WorkerCommand {
 /// ```
 #[derive(Clone)]
 pub struct EngineHandle {
-    inner: Inner,
-}
-
-#[derive(Clone)]
-enum Inner {
-    Process(Arc<ProcessEngine>),
-    #[cfg(feature = "test-support")]
-    Fake(Arc<crate::fake::FakeEngine>),
+    engine: Arc<ProcessEngine>,
 }
 
 impl EngineHandle {
@@ -77,23 +67,7 @@ impl EngineHandle {
     #[must_use]
     pub fn new(worker: WorkerCommand, spec: ModelSpec) -> Self {
         Self {
-            inner: Inner::Process(Arc::new(ProcessEngine::new(worker, spec))),
-        }
-    }
-
-    /// A deterministic engine without any process or model, for tests.
-    #[cfg(feature = "test-support")]
-    #[must_use]
-    pub fn fake() -> Self {
-        Self::from_fake(crate::fake::FakeEngine::default())
-    }
-
-    /// A fake engine that was made to measure.
-    #[cfg(feature = "test-support")]
-    #[must_use]
-    pub fn from_fake(engine: crate::fake::FakeEngine) -> Self {
-        Self {
-            inner: Inner::Fake(Arc::new(engine)),
+            engine: Arc::new(ProcessEngine::new(worker, spec)),
         }
     }
 
@@ -105,11 +79,7 @@ impl EngineHandle {
     /// # Errors
     /// Every way in which a worker can fail to start or a model to load.
     pub async fn info(&self) -> Result<ModelInfo, EngineError> {
-        match &self.inner {
-            Inner::Process(engine) => engine.info().await,
-            #[cfg(feature = "test-support")]
-            Inner::Fake(engine) => Ok(engine.info()),
-        }
+        self.engine.info().await
     }
 
     /// Begins an answer.
@@ -122,11 +92,7 @@ impl EngineHandle {
     /// [`EngineError::PromptTooLong`] and [`EngineError::Template`] before anything is read; those of
     /// [`info`](Self::info); [`EngineError::WrongRole`] when the model is an embedder.
     pub async fn generate(&self, request: GenerateRequest) -> Result<TokenStream, EngineError> {
-        match &self.inner {
-            Inner::Process(engine) => engine.generate(request).await,
-            #[cfg(feature = "test-support")]
-            Inner::Fake(engine) => engine.generate(&request),
-        }
+        self.engine.generate(request).await
     }
 
     /// Turns texts into vectors of length 1, in the order of the texts.
@@ -139,11 +105,7 @@ impl EngineHandle {
     /// Those of [`info`](Self::info); [`EngineError::WrongRole`] when the model writes answers;
     /// [`EngineError::RequestTooLarge`] for a text of some megabytes.
     pub async fn embed(&self, texts: Vec<String>) -> Result<Embeddings, EngineError> {
-        match &self.inner {
-            Inner::Process(engine) => engine.embed(texts).await,
-            #[cfg(feature = "test-support")]
-            Inner::Fake(engine) => Ok(engine.embed(&texts)),
-        }
+        self.engine.embed(texts).await
     }
 
     /// Scores how well each passage answers a question: larger is better, comparable for one model only.
@@ -158,11 +120,7 @@ impl EngineHandle {
         query: &str,
         passages: Vec<String>,
     ) -> Result<Vec<f32>, EngineError> {
-        match &self.inner {
-            Inner::Process(engine) => engine.rerank(query, passages).await,
-            #[cfg(feature = "test-support")]
-            Inner::Fake(engine) => Ok(engine.rerank(query, &passages)),
-        }
+        self.engine.rerank(query, passages).await
     }
 
     /// Counts the tokens of each text, without those that a template or the model adds.
@@ -170,11 +128,7 @@ impl EngineHandle {
     /// # Errors
     /// Those of [`info`](Self::info); [`EngineError::RequestTooLarge`] for a text of some megabytes.
     pub async fn count_tokens(&self, texts: Vec<String>) -> Result<Vec<usize>, EngineError> {
-        match &self.inner {
-            Inner::Process(engine) => engine.count_tokens(texts).await,
-            #[cfg(feature = "test-support")]
-            Inner::Fake(engine) => Ok(engine.count_tokens(&texts)),
-        }
+        self.engine.count_tokens(texts).await
     }
 
     /// Counts the tokens of a whole prompt, template included: what [`generate`](Self::generate) will compare with the
@@ -187,11 +141,7 @@ impl EngineHandle {
         &self,
         messages: Vec<ChatMessage>,
     ) -> Result<usize, EngineError> {
-        match &self.inner {
-            Inner::Process(engine) => engine.count_prompt_tokens(messages).await,
-            #[cfg(feature = "test-support")]
-            Inner::Fake(engine) => Ok(engine.count_prompt_tokens(&messages)),
-        }
+        self.engine.count_prompt_tokens(messages).await
     }
 
     /// Gives what the model knows of this conversation and of nothing else, to be kept. `None` where it knows little of it, where that is longer
@@ -205,11 +155,7 @@ impl EngineHandle {
         &self,
         messages: Vec<ChatMessage>,
     ) -> Result<Option<KnownConversation>, EngineError> {
-        match &self.inner {
-            Inner::Process(engine) => engine.put_away(messages).await,
-            #[cfg(feature = "test-support")]
-            Inner::Fake(_) => Ok(None),
-        }
+        self.engine.put_away(messages).await
     }
 
     /// Gives back what [`put_away`](Self::put_away) gave, so that a prompt which begins like it need not read that again.
@@ -221,31 +167,19 @@ impl EngineHandle {
     /// # Errors
     /// Those of [`info`](Self::info).
     pub async fn take_up(&self, known: KnownConversation) -> Result<bool, EngineError> {
-        match &self.inner {
-            Inner::Process(engine) => engine.take_up(known).await,
-            #[cfg(feature = "test-support")]
-            Inner::Fake(_) => Ok(false),
-        }
+        self.engine.take_up(known).await
     }
 
     /// Ends the worker and frees its memory. Running requests fail with [`EngineError::Unloaded`]; the next one loads the
     /// model again. Does nothing when nothing is loaded.
     pub async fn unload(&self) {
-        match &self.inner {
-            Inner::Process(engine) => engine.unload().await,
-            #[cfg(feature = "test-support")]
-            Inner::Fake(_) => {}
-        }
+        self.engine.unload().await;
     }
 
     /// Process id of the worker, while one is running and loaded.
     #[must_use]
     pub fn worker_pid(&self) -> Option<u32> {
-        match &self.inner {
-            Inner::Process(engine) => engine.worker_pid(),
-            #[cfg(feature = "test-support")]
-            Inner::Fake(engine) => Some(engine.info().pid),
-        }
+        self.engine.worker_pid()
     }
 }
 
@@ -259,21 +193,13 @@ impl std::fmt::Debug for EngineHandle {
 
 /// An answer while it is being written. Dropping it stops the model.
 pub struct TokenStream {
-    source: Source,
-}
-
-enum Source {
-    Worker(Request),
-    #[cfg(feature = "test-support")]
-    Fake(mpsc::UnboundedReceiver<StreamEvent>),
+    request: Request,
 }
 
 impl TokenStream {
     /// The answer to a request that the worker accepted.
     pub(crate) fn of(request: Request) -> Self {
-        Self {
-            source: Source::Worker(request),
-        }
+        Self { request }
     }
 
     /// Waits for the next event. `None` after [`StreamEvent::Finished`] or an error.
@@ -284,37 +210,17 @@ impl TokenStream {
     /// [`EngineError::WorkerDied`] when the worker ends in the middle, [`EngineError::Compute`] when the model fails,
     /// [`EngineError::Unloaded`] when it is unloaded.
     pub async fn next(&mut self) -> Option<Result<StreamEvent, EngineError>> {
-        match &mut self.source {
-            Source::Worker(request) => match request.next().await? {
-                Ok(FromWorker::Event { event, .. }) => Some(Ok(event)),
-                Ok(other) => Some(Err(unexpected(&other))),
-                Err(error) => Some(Err(error)),
-            },
-            #[cfg(feature = "test-support")]
-            Source::Fake(events) => events.recv().await.map(Ok),
+        match self.request.next().await? {
+            Ok(FromWorker::Event { event, .. }) => Some(Ok(event)),
+            Ok(other) => Some(Err(unexpected(&other))),
+            Err(error) => Some(Err(error)),
         }
     }
 
     /// Asks the model to stop. The stream still ends with [`StreamEvent::Finished`], with
     /// [`StopReason::Cancelled`](crate::StopReason::Cancelled) unless the answer was complete.
     pub fn cancel(&self) {
-        match &self.source {
-            Source::Worker(request) => request.cancel(),
-            #[cfg(feature = "test-support")]
-            Source::Fake(_) => {}
-        }
-    }
-
-    #[cfg(feature = "test-support")]
-    pub(crate) fn from_events(events: Vec<StreamEvent>) -> Self {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        for event in events {
-            // The receiver is held right here.
-            sender.send(event).ok();
-        }
-        Self {
-            source: Source::Fake(receiver),
-        }
+        self.request.cancel();
     }
 }
 

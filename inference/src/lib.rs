@@ -13,8 +13,7 @@
 //! - Between: `protocol` (messages) in `frame` (length and JSON).
 //! - Worker side: [`run_worker`] (`worker`, with `desk` for what comes in and `output` for what goes out) locks itself in (`sandbox`), loads processor code (`backends`), decides what goes to a
 //!   GPU (`gpu`), loads the model (`engine`), then reads prompts (`prompt`, `chat_template` with `template_source`, `marked`, `python_text`, `python_json` and `strftime`) and writes answers (`generate`
-//!   with `sampler`, which chooses tokens, and `shelf` for conversations put aside, each a `snapshot`; `text_stream`, `thoughts`), embeds (`embed`, `embed_plan`) or scores (`rerank`). `device`, `threads`, `llama_log` and `stdio` are small helpers.
-//! - Tests: `fake` behind feature `test-support`.
+//!   with `sampler`, which chooses tokens, and `shelf` for conversations put aside, each a `snapshot`; `text_stream`, `thoughts`), embeds (`embed`, `embed_plan`; `onnx` for some models) or scores (`rerank`). `device`, `threads`, `llama_log` and `stdio` are small helpers.
 //!
 //! # Threads
 //! The program side starts none: it offers `async fn` and keeps the tasks of a connection in that connection, so that
@@ -74,9 +73,6 @@ mod threads;
 
 #[cfg(test)]
 mod measure;
-
-#[cfg(feature = "test-support")]
-pub mod fake;
 
 pub use backends::processor_builds;
 pub use chunk::prompt_chunk_tokens;

@@ -22,6 +22,8 @@ use crate::protocol::RequestError;
 use crate::request::{BertModel, BertPooling};
 use weights::{Table, Weights};
 
+/// What it is called beside the builds of llama.cpp.
+pub(crate) const NAME: &str = "onnxruntime";
 /// Its place beside the program.
 const LIBRARY: &str = if cfg!(target_os = "macos") {
     "onnx/libonnxruntime.dylib"

@@ -165,7 +165,8 @@ pub struct ModelInfo {
     pub gpu_refused: Option<String>,
     /// The memory that it takes, as llama.cpp reports it.
     pub memory: MemoryUse,
-    /// Which build of the processor code runs, such as `haswell` or `zen4`; `unknown` where llama.cpp did not say.
+    /// Which build of the processor code runs, such as `haswell` or `zen4`; `unknown` where llama.cpp did not say; `onnxruntime`
+    /// where that one computes.
     pub variant: String,
     /// Threads used to write tokens and to read prompts or texts.
     pub threads: u32,

@@ -21,7 +21,7 @@ use crate::error::LoadError;
 use crate::generate::{Generator, Task};
 use crate::gpu::{self, Placement};
 use crate::llama_log::LlamaLog;
-use crate::onnx::Bert;
+use crate::onnx::{self, Bert};
 use crate::output::Output;
 use crate::protocol::{FromWorker, RequestError, ToWorker};
 use crate::request::{ModelInfo, ModelSpec, Role, StreamEvent, Thinking};
@@ -131,7 +131,10 @@ fn hold(
         gpu: placement.gpu_use(&model),
         gpu_refused: placement.refused.clone(),
         memory: log.memory_use(),
-        variant: llama.variant.clone(),
+        variant: match spec.bert {
+            Some(_) => onnx::NAME.to_owned(),
+            None => llama.variant.clone(),
+        },
         sandbox: sandbox.clone(),
         ..info
     }));

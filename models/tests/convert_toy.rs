@@ -48,7 +48,7 @@ fn the_places_of_a_plain_embedders_weights_are_told() {
         (bert.width, bert.positions, bert.vocabulary_len),
         (48, 16, 10)
     );
-    assert_eq!((bert.layers, bert.pooling), (1, gguf::Pooling::Mean));
+    assert_eq!((bert.layers, bert.pooling), (1, Pooling::Mean));
     assert!((bert.epsilon - 1e-12).abs() < 1e-15, "{}", bert.epsilon);
     let place = &bert.tensors["position_embd.weight"];
     let at = usize::try_from(place.bytes.start).unwrap()..usize::try_from(place.bytes.end).unwrap();

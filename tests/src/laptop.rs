@@ -23,6 +23,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub struct Laptop {
     folder: TempDir,
     models: Option<PathBuf>,
+    program: PathBuf,
 }
 
 impl Laptop {
@@ -39,7 +40,14 @@ impl Laptop {
         Self {
             folder,
             models: None,
+            program: crate::satchel_bin(),
         }
+    }
+
+    /// The same laptop with another copy of the program.
+    #[must_use]
+    pub fn with_program(self, program: PathBuf) -> Self {
+        Self { program, ..self }
     }
 
     /// A laptop that uses the starter models which `make test` installed for the real user.
@@ -82,7 +90,7 @@ impl Laptop {
     /// For tests that watch, signal or kill it; [`Laptop::run`] is enough for all others.
     #[must_use]
     pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(crate::satchel_bin());
+        let mut command = Command::new(&self.program);
         command
             .arg("--data-dir")
             .arg(self.data_dir())

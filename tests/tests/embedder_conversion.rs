@@ -212,7 +212,7 @@ fn embeddings_of_two_engines_have_two_names() {
     let engine = EmbeddingEngine::new(&elsewhere);
     assert_eq!(
         engine.embedding_id(&model).unwrap(),
-        format!("{llama}-ort8")
+        format!("{llama}-ort7")
     );
 }
 

@@ -106,7 +106,7 @@ fn satchel_itself_is_a_server_that_can_be_used() {
         .run(["import", "papers", "--no-embeddings"])
         .expect_success();
     let program = satchel_tests::satchel_bin();
-    let home = format!("SATCHEL_HOME={}", other.home().display());
+    let home = format!("SATCHEL_HOME={}", other.data_dir().display());
     laptop
         .run([
             "mcp-servers",

@@ -14,8 +14,8 @@ use satchel_models::{InstalledModel, Instructions, Pooling};
 use super::failure;
 use crate::message::Failure;
 
-/// Stands in the name of embeddings that onnxruntime made with weights of 8 bits.
-const ONNXRUNTIME_TAG: &str = "ort8";
+/// Stands in the name of embeddings that onnxruntime made with weights of 7 bits and a sign.
+const ONNXRUNTIME_TAG: &str = "ort7";
 
 /// Knows which embedders are computed by onnxruntime.
 #[derive(Debug)]
