@@ -36,8 +36,8 @@ pub struct Scan {
 }
 
 /// Endings of formats that Satchel reads, beside everything that is text by its bytes.
-const READABLE: [&str; 9] = [
-    "pdf", "docx", "html", "htm", "xhtml", "md", "markdown", "txt", "csv",
+const READABLE: [&str; 11] = [
+    "pdf", "docx", "pptx", "xlsx", "html", "htm", "xhtml", "md", "markdown", "txt", "csv",
 ];
 
 /// Endings that are text by their bytes but never a person's documents.

@@ -67,7 +67,7 @@ pub(crate) enum CliCommand {
     Open,
     /// Import files and folders, and keep them up to date when run again
     #[command(
-        after_help = "Reads Markdown, text, HTML, PDF, DOCX, CSV and source code. Folders are searched with the rules of\n\
+        after_help = "Reads Markdown, text, HTML, PDF, DOCX, PPTX, XLSX, CSV and source code. Folders are searched with the rules of\n\
         .gitignore, .ignore and .satchelignore. Run it again to bring in changes: unchanged files are not read."
     )]
     Import {

@@ -130,13 +130,13 @@ mod tests {
         let report = ImportReport {
             added: 2,
             unchanged: 1,
-            skipped: vec![("pptx".into(), 3)],
+            skipped: vec![("epub".into(), 3)],
             ..ImportReport::default()
         };
         assert_eq!(report.in_words(), "2 added, 1 unchanged.");
         assert_eq!(
             report.left_out().unwrap(),
-            "Left out, no reader for them: 3 pptx."
+            "Left out, no reader for them: 3 epub."
         );
         let nothing = ImportReport::default();
         assert_eq!(nothing.in_words(), "Nothing new was found.");

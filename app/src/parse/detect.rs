@@ -10,7 +10,7 @@ use super::signatures::{KnownBinary, known_format};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Pdf,
-    /// A ZIP container: DOCX or something that is not read; [`docx`](super::docx) looks inside.
+    /// A ZIP container: an Office document or something that is not read; [`office`](super::office) looks inside.
     Zip,
     Html,
     Table,
@@ -109,12 +109,12 @@ fn old_office(bytes: &[u8]) -> ParseError {
     } else if holds("PowerPoint Document") {
         (
             "application/vnd.ms-powerpoint",
-            "open it in its program and export it as PDF",
+            "open it in its program and save it as .pptx or PDF",
         )
     } else if holds("Workbook") || holds("Book") {
         (
             "application/vnd.ms-excel",
-            "open it in a spreadsheet program and save it as CSV or PDF",
+            "open it in a spreadsheet program and save it as .xlsx or CSV",
         )
     } else {
         (

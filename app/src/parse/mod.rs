@@ -1,4 +1,4 @@
-//! Turns files into text: Markdown, plain text, source code, tables, web pages, PDF and DOCX.
+//! Turns files into text: Markdown, plain text, source code, tables, web pages, PDF, DOCX, PPTX and XLSX.
 //!
 //! Other people's files are hostile until read. Risky formats are parsed in worker processes that
 //! can open no file and no connection, under limits of time and memory: the worst file costs one
@@ -12,7 +12,6 @@ mod child;
 pub(crate) mod clean;
 mod decode;
 mod detect;
-mod docx;
 mod error;
 mod frame;
 mod html;
@@ -20,6 +19,7 @@ mod html_prune;
 pub mod limits;
 mod markdown;
 mod notes;
+mod office;
 mod pdf;
 mod pdf_text;
 mod pool;
@@ -93,7 +93,7 @@ fn extract(
     let detected = detect::detect(name, &bytes)?;
     let mut extracted = match detected.format {
         Format::Pdf => pdf::extract(name, bytes.into_owned(), page_done),
-        Format::Zip => docx::extract(name, &bytes),
+        Format::Zip => office::extract(name, &bytes),
         Format::Html => html::extract(name, &bytes),
         Format::Table => table::extract(name, &bytes),
         format @ (Format::Markdown | Format::Plain | Format::Code(_)) => {

@@ -170,6 +170,31 @@ fn to_markdown(
     Ok(out)
 }
 
+/// A table of rows that were read elsewhere. What is beyond the limits is left out, with a note.
+pub(super) fn of_rows(rows: &[Vec<String>], notes: &mut Vec<String>) -> Result<String, ParseError> {
+    let filled = |row: &Vec<String>| {
+        let last = row.iter().rposition(|cell| !cell.trim().is_empty());
+        last.map_or(0, |last| last + 1)
+    };
+    let columns = rows.iter().map(filled).max().unwrap_or(1).max(1);
+    notes.extend(notes::left_out("columns", limits::TABLE_COLUMNS, columns));
+    notes.extend(notes::left_out("rows", limits::TABLE_ROWS, rows.len()));
+    let columns = columns.min(limits::TABLE_COLUMNS);
+    let mut out = String::new();
+    for (index, row) in rows.iter().take(limits::TABLE_ROWS).enumerate() {
+        let record = ByteRecord::from(row.iter().map(String::as_bytes).collect::<Vec<_>>());
+        if index == 0 {
+            write_header(&mut out, &record, columns);
+        } else {
+            write_row(&mut out, record.iter(), columns);
+        }
+        if out.len() > limits::TEXT_BYTES {
+            return Err(ParseError::text_too_large());
+        }
+    }
+    Ok(out)
+}
+
 /// Rows and columns of the whole file, known before a header of the right width is written.
 struct Shape {
     rows: usize,

@@ -17,7 +17,7 @@ pub(super) fn library_ui(window: &mut Window, ui: &mut egui::Ui) {
     ui.add_space(8.0);
     ui.label(RichText::new("Documents").heading().strong());
     ui.label(theme::small(
-        "Markdown, text, HTML, PDF, DOCX, CSV and source code. The files stay where they are; Satchel keeps an encrypted copy.",
+        "Markdown, text, HTML, PDF, DOCX, PPTX, XLSX, CSV and source code. The files stay where they are; Satchel keeps an encrypted copy.",
     ));
     ui.add_space(theme::GAP / 2.0);
     ui.add_enabled_ui(matches!(window.state.opening, Opening::Done), |ui| {
