@@ -2,7 +2,8 @@
 //! ZIP file with a hint.
 //!
 //! The container is proven harmless first ([`zip_check`]). Pictures are left out, tracked changes are taken as accepted,
-//! and of a formula the value that was saved with it is kept. Start at [`extract`].
+//! of a formula the value that was saved with it is kept, and hidden sheets, rows and slides are read like others.
+//! Start at [`extract`].
 
 use undoc::Block;
 use undoc::render::{RenderOptions, TableFallback, to_markdown};
@@ -150,13 +151,31 @@ fn sheets(document: &undoc::Document, notes: &mut Vec<String>) -> Result<String,
         let name = sheet.name.as_deref().unwrap_or("Sheet");
         let name = name.split_whitespace().collect::<Vec<_>>().join(" ");
         out += &format!("## {name}\n\n");
-        out += &table::of_rows(&rows, notes)?;
+        out += &table::of_rows(&without_empty_columns(rows), notes)?;
         out.push('\n');
         if out.len() > limits::TEXT_BYTES {
             return Err(ParseError::text_too_large());
         }
     }
     Ok(out)
+}
+
+/// A sheet often begins somewhere in its middle, and has columns left free between others.
+fn without_empty_columns(rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let mut is_used = vec![false; rows.iter().map(Vec::len).max().unwrap_or(0)];
+    for row in &rows {
+        for (used, cell) in is_used.iter_mut().zip(row) {
+            *used |= !cell.trim().is_empty();
+        }
+    }
+    let kept = |row: Vec<String>| {
+        let cells = row.into_iter().zip(&is_used);
+        cells
+            .filter(|(_, used)| **used)
+            .map(|(cell, _)| cell)
+            .collect()
+    };
+    rows.into_iter().map(kept).collect()
 }
 
 /// The text of a cell, and empty ones for those that it covers beside it.
@@ -397,7 +416,7 @@ mod tests {
             words("A2", "Rent | flat_2"),
             words("A4", "Paid"),
         );
-        let other = format!("<row r=\"1\">{}</row>", words("A1", "boat"));
+        let other = format!("<row r=\"70\">{}</row>", words("BD70", "boat"));
         let book = xlsx(&[("Budget 2026", &rows), ("Empty", ""), ("Harbour", &other)]);
         let out = extract("budget.xlsx", &book).unwrap();
         assert_eq!(
@@ -480,7 +499,7 @@ mod tests {
             let mut rows = sheet.clone().into_bytes();
             for _ in 0..=below(4) {
                 let at = below(rows.len());
-                rows[at] = b" <>/&\"=9aZ\0;-"[below(14)];
+                rows[at] = b" <>/&\"=9aZ\0;-"[below(13)];
             }
             let rows = String::from_utf8_lossy(&rows).into_owned();
             drop(extract("a.xlsx", &xlsx(&[("Boats", &rows)])));
